@@ -1,0 +1,333 @@
+"""The store format: every group, variable, dim, unit and meaning, declared once.
+
+``stores/SCHEMA.md`` is generated from this module (:func:`schema_markdown`) and a test keeps the two equal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from epizarr.errors import SchemaError
+
+#: "MAJOR.MINOR". The same major opens; another major is refused. A minor step only adds variables or attributes.
+SCHEMA_VERSION = "1.0"
+
+#: Attributes of every group, since a group opened alone does not see its parent's.
+COMMON_ATTRS = ("epizarr_schema_version", "assembly", "state")
+
+_KIND_NAMES = {"f4": "float32", "f8": "float64", "i2": "int16", "i8": "int64", "b1": "bool", "O": "string"}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of the store.
+
+    A name that ends in ``*`` stands for a family, such as ``weight_*`` for ``weight_ice``.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    long_name: str
+    units: str = "1"
+    zero_means: str = ""
+    nan_means: str = ""
+    required: bool = False
+    cell_methods: str = ""
+
+    def matches(self, name: str) -> bool:
+        """Tell whether ``name`` is this variable or a member of this family."""
+        return name == self.name or (self.name.endswith("*") and name.startswith(self.name[:-1]))
+
+    def attrs(self) -> dict[str, str]:
+        """Attributes to write with the variable."""
+        meaning = [f"0 means: {self.zero_means}." if self.zero_means else ""]
+        meaning += [f"NaN means: {self.nan_means}." if self.nan_means else ""]
+        attrs = {"long_name": self.long_name, "units": self.units, "comment": " ".join(m for m in meaning if m)}
+        if self.cell_methods:
+            attrs["cell_methods"] = self.cell_methods
+        return {key: value for key, value in attrs.items() if value}
+
+
+@dataclass(frozen=True)
+class Group:
+    """One kind of group: where it lies, what it holds and which attributes it adds to the common ones."""
+
+    kind: str
+    path: str
+    about: str
+    variables: tuple[Variable, ...]
+    attrs: Mapping[str, str] = field(default_factory=dict)
+
+    def spec(self, name: str) -> Variable | None:
+        """Return the declaration of a variable, an exact name before a family; None if there is none."""
+        exact = [v for v in self.variables if v.name == name]
+        family = [v for v in self.variables if v.matches(name)]
+        return next(iter(exact + family), None)
+
+
+_CHROM_TABLES = (
+    Variable("chrom_name", ("chroms",), "O", "chromosome name", "", required=True),
+    Variable("chrom_length", ("chroms",), "i8", "chromosome length", "bp", required=True),
+)
+_CHROM_OFFSET = Variable("chrom_offset", ("chroms",), "i8", "bin id of the chromosome's first bin", required=True)
+_BIN_TABLE = (
+    Variable("chrom", ("bin",), "i2", "chromosome of the bin, an index into chrom_name", required=True),
+    Variable("start", ("bin",), "i8", "start of the bin, 0-based", "bp", required=True),
+    Variable("end", ("bin",), "i8", "end of the bin, not included", "bp", required=True),
+)
+_DIAGONALS = (
+    Variable("diagonal", ("diagonal",), "i8", "separation k in bins; band[i, k] is pixel (i, i + k)", required=True),
+    Variable("distance", ("diagonal",), "i8", "separation of the bins' starts", "bp", required=True),
+)
+_BAND = ("bin", "diagonal")
+_INPUT_ATTRS = {
+    "epizarr_version": "version of epizarr that wrote the group",
+    "manifest": "text of the manifest the group was made from (TOML)",
+    "inputs": "JSON list: name, uri, sha256, size in bytes, origin of every input file",
+}
+
+ROOT = Group(
+    "root",
+    "/",
+    "The assembly. Written once, when the store is made.",
+    _CHROM_TABLES,
+)
+TRACKS = Group(
+    "tracks",
+    "/{cell_type}/tracks/{binsize}",
+    "Epigenomic signal of one cell type. Tracks are added at the end of the `track` dim.",
+    (
+        *_CHROM_TABLES,
+        _CHROM_OFFSET,
+        Variable("track", ("track",), "O", "track name", "", required=True),
+        Variable("accession", ("track",), "O", "accession of the file, or empty", ""),
+        Variable("strand", ("track",), "O", "'+' or '-' for a stranded track, '.' otherwise", "", required=True),
+        Variable(
+            "signal",
+            ("track", "bin"),
+            "f4",
+            "mean signal of the bin",
+            "file's own",
+            "no signal",
+            "not measured",
+            required=True,
+            cell_methods="bin: mean",
+        ),
+        Variable("blacklisted", ("bin",), "b1", "bin overlaps the assembly's blacklist", required=True),
+    ),
+    {"binsize": "bin width in bp", **_INPUT_ATTRS},
+)
+CONTACTS = Group(
+    "contacts",
+    "/{cell_type}/contacts/{binsize}",
+    "Hi-C contacts of one cell type within the span of the diagonal, one variable a normalisation.",
+    (
+        *_CHROM_TABLES,
+        _CHROM_OFFSET,
+        *_BIN_TABLE,
+        *_DIAGONALS,
+        Variable(
+            "count",
+            _BAND,
+            "f4",
+            "raw contacts",
+            "1",
+            "no contact seen",
+            "off the chromosome, or not covered by the source",
+            required=True,
+        ),
+        *(
+            Variable(
+                name,
+                _BAND,
+                "f4",
+                f"contacts balanced by {method}: count · weight_i · weight_j",
+                "1",
+                "no contact between two good bins",
+                "a bin without a weight, or k < the weights' ignored diagonals",
+            )
+            for name, method in (
+                ("ice", "iterative correction"),
+                ("kr", "Knight–Ruiz"),
+                ("vc", "vanilla coverage"),
+                ("vc_sqrt", "square-root vanilla coverage"),
+                ("scale", "Juicer's SCALE"),
+            )
+        ),
+        Variable("weight_*", ("bin",), "f8", "multiplicative balancing weight", "1", "", "a bad bin"),
+        Variable("bad_bin", ("bin",), "b1", "bin masked in every target, loss and metric", required=True),
+        Variable("expected_*", ("chroms", "diagonal"), "f8", "mean over valid pixels of a diagonal", "variable's own"),
+        Variable("n_valid_*", ("chroms", "diagonal"), "i8", "valid pixels behind expected_*"),
+    ),
+    {
+        "binsize": "bin width in bp",
+        "span_bp": "bp covered by the stored diagonals",
+        "ignore_diags": "JSON: ignored diagonals of each weight",
+        "min_diagonal": "first diagonal that losses and metrics use by default",
+        "bad_bin_rule": "how bad_bin was made",
+        **_INPUT_ATTRS,
+    },
+)
+PREDICTIONS = Group(
+    "predictions",
+    "/{cell_type}/predictions/{run}/{binsize}",
+    "Contacts predicted by one run, in the units of its target variable.",
+    (
+        *_CHROM_TABLES,
+        _CHROM_OFFSET,
+        *_BIN_TABLE,
+        *_DIAGONALS,
+        Variable(
+            "contact",
+            _BAND,
+            "f4",
+            "predicted contacts",
+            "target's own",
+            "no contact",
+            "off the chromosome, or not asked for",
+            required=True,
+        ),
+    ),
+    {
+        "binsize": "bin width in bp",
+        "span_bp": "bp covered by the predicted diagonals",
+        "target": "variable that the model was trained on",
+        "transform": "JSON: transform of the target and its fitted parameters (already inverted)",
+        "checkpoint_sha256": "hash of the checkpoint's tensors",
+        "input_id": "hash of the track group's inputs",
+        "tracks": "JSON: names of the tracks used, in the model's order",
+        "trained_on": "JSON: cell types and regions seen in training and validation",
+        "regions": "JSON: regions predicted",
+        "epizarr_version": "version of epizarr that wrote the group",
+    },
+)
+EVALUATIONS = Group(
+    "evaluations",
+    "/{cell_type}/evaluations/{run}/{binsize}",
+    "Scores of one run's prediction and of the baselines on held-out regions.",
+    (
+        Variable("method", ("method",), "O", "'prediction' or the name of a baseline", "", required=True),
+        *_DIAGONALS,
+        Variable("n_pixels", ("diagonal",), "i8", "valid pixels of the diagonal", required=True),
+        Variable("pearson", ("method", "diagonal"), "f8", "Pearson correlation at one distance", required=True),
+        Variable("spearman", ("method", "diagonal"), "f8", "Spearman correlation at one distance", required=True),
+        Variable("mean_pearson", ("method",), "f8", "mean of pearson over diagonals", required=True),
+        Variable("mean_spearman", ("method",), "f8", "mean of spearman over diagonals", required=True),
+        Variable("mse", ("method",), "f8", "mean squared error over valid pixels, transformed", required=True),
+        Variable("skill", ("method",), "f8", "1 - MSE / MSE of the training mean per distance", required=True),
+    ),
+    {
+        "binsize": "bin width in bp",
+        "target": "variable scored",
+        "transform": "JSON: transform applied to both maps before scoring",
+        "min_diagonal": "first diagonal scored",
+        "regions": "JSON: regions scored",
+        "epizarr_version": "version of epizarr that wrote the group",
+    },
+)
+
+GROUPS: dict[str, Group] = {g.kind: g for g in (ROOT, TRACKS, CONTACTS, PREDICTIONS, EVALUATIONS)}
+
+#: Variables of a contacts group that hold a band of contacts: what a model may be trained on, besides ``count``.
+BALANCED_VARIABLES = tuple(v.name for v in CONTACTS.variables if v.dims == _BAND and v.name != "count")
+
+
+def check_version(found: str | None, where: str) -> None:
+    """Refuse a store whose format has another major version.
+
+    Raises
+    ------
+    SchemaError
+        If the version is missing or its major part differs from :data:`SCHEMA_VERSION`.
+    """
+    major = SCHEMA_VERSION.split(".")[0]
+    if found is None or str(found).split(".")[0] != major:
+        raise SchemaError(
+            f"{where}: store format {found!r}, this epizarr reads {major}.x. Ingest the store again, or use the epizarr "
+            "release that wrote it."
+        )
+
+
+def problems(ds: xr.Dataset, kind: str) -> list[str]:
+    """List every way in which a dataset departs from the declared group; an empty list means it conforms.
+
+    Parameters
+    ----------
+    ds
+        Dataset of one group.
+    kind
+        Key of :data:`GROUPS`.
+    """
+    group = GROUPS[kind]
+    found: list[str] = []
+    for attr in (*COMMON_ATTRS, *group.attrs):
+        if attr not in ds.attrs:
+            found.append(f"attribute {attr!r} is missing")
+    for variable in group.variables:
+        if variable.required and variable.name not in ds.variables:
+            found.append(f"variable {variable.name!r} is missing")
+    for name, array in ds.variables.items():
+        spec = group.spec(str(name))
+        if spec is None:
+            found.append(f"variable {name!r} is not part of a {kind} group")
+            continue
+        if array.dims != spec.dims:
+            found.append(f"{name}: dims {array.dims}, needed {spec.dims}")
+        if not _same_kind(array.dtype, spec.dtype):
+            found.append(f"{name}: dtype {array.dtype}, needed {_KIND_NAMES[spec.dtype]}")
+    return found
+
+
+def validate(ds: xr.Dataset, kind: str, where: str = "dataset") -> xr.Dataset:
+    """Return ``ds`` if it conforms to the declared group, else raise with all problems at once.
+
+    Raises
+    ------
+    SchemaError
+        Lists missing or unknown variables, wrong dims or dtypes, and missing attributes.
+    """
+    check_version(ds.attrs.get("epizarr_schema_version"), where)
+    found = problems(ds, kind)
+    if found:
+        raise SchemaError(f"{where} is not a valid {kind} group: " + "; ".join(found) + ".")
+    return ds
+
+
+def _same_kind(dtype: Any, wanted: str) -> bool:
+    dtype = np.dtype(dtype) if not isinstance(dtype, np.dtype) else dtype
+    if wanted == "O":
+        return dtype.kind in "OTU"
+    return dtype == np.dtype(wanted)
+
+
+def schema_markdown() -> str:
+    """Return the text of ``stores/SCHEMA.md``."""
+    lines = [
+        "# The store format",
+        "",
+        f"Version {SCHEMA_VERSION}. Generated from `epizarr/schema.py` by `make schema`; do not edit.",
+        "",
+        "A store is one Zarr v3 hierarchy: one assembly, any number of cell types. Every group opens alone with",
+        "`xarray.open_zarr(store, group=..., consolidated=False)`. Coordinates are 0-based and half-open. Bins of all",
+        "chromosomes are concatenated in the order of `chrom_name`; the last bin of a chromosome may be partial.",
+        "Missing is NaN. Every group has the attributes " + ", ".join(f"`{a}`" for a in COMMON_ATTRS) + ";",
+        '`state` is "writing" until the group is whole, then "complete": readers refuse the first.',
+    ]
+    for group in GROUPS.values():
+        lines += ["", f"## `{group.path}`", "", group.about, ""]
+        lines += ["| variable | dims | dtype | units | what | 0 means | NaN means |", "|---|---|---|---|---|---|---|"]
+        for v in group.variables:
+            name = f"`{v.name}`" + ("" if v.required else " (optional)")
+            dims = ", ".join(v.dims)
+            lines.append(
+                f"| {name} | {dims} | {_KIND_NAMES[v.dtype]} | {v.units or '–'} | {v.long_name} "
+                f"| {v.zero_means or '–'} | {v.nan_means or '–'} |"
+            )
+        if group.attrs:
+            lines += ["", "| attribute | what |", "|---|---|"]
+            lines += [f"| `{name}` | {about} |" for name, about in group.attrs.items()]
+    return "\n".join(lines) + "\n"

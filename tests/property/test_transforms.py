@@ -1,0 +1,112 @@
+"""Transforms keep missing values missing, undo themselves, and learn from training values only."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from epizarr import transforms
+from epizarr.errors import TransformError
+from tests.strategies import float_arrays
+
+N = 6
+EXPECTED = np.array([0.0, 4.0, 2.0, 1.0, 0.5, 0.25])
+
+
+@given(st.sampled_from(sorted(transforms.TARGET_TRANSFORMS)), float_arrays((5, N)))
+def test_invert__undoes_apply(name, values):
+    transform = transforms.fit_target_transform(name, EXPECTED)
+    again = transform.invert(transform.apply(values))
+    known = slice(1, None) if "obs_over_exp" in transform.steps else slice(None)
+    np.testing.assert_allclose(again[:, known], values[:, known], rtol=1e-9, atol=1e-9)
+
+
+@given(st.sampled_from(sorted(transforms.TARGET_TRANSFORMS)), float_arrays((5, N)), st.integers(0, 2**31))
+def test_apply__missing_stays_missing(name, values, seed):
+    holes = np.random.default_rng(seed).random(values.shape) < 0.3
+    values[holes] = np.nan
+    out = transforms.fit_target_transform(name, EXPECTED).apply(values)
+    assert np.isnan(out[holes]).all()
+    assert not np.isnan(out[:, 1:][~holes[:, 1:]]).any()
+
+
+def test_apply__diagonal_without_expected_is_missing():
+    transform = transforms.fit_target_transform("obs_over_exp_log1p", EXPECTED)
+    assert np.isnan(transform.apply(np.ones((2, N)))[:, 0]).all()
+    assert np.isnan(transform.invert(np.ones((2, N)))[:, 0]).all()
+
+
+@given(st.sampled_from(sorted(transforms.TARGET_TRANSFORMS)), float_arrays((3, N)))
+def test_from_json__gives_the_same_transform(name, values):
+    transform = transforms.fit_target_transform(name, EXPECTED / 3)
+    again = transforms.Transform.from_json(transform.to_json())
+    assert again == transform
+    np.testing.assert_array_equal(again.apply(values), transform.apply(values))
+
+
+def test_track_transform__clips_at_the_training_percentile_and_masks_the_blacklist():
+    training = np.concatenate([np.arange(1000.0), [np.nan] * 10])
+    transform = transforms.fit_track_transform("blacklist_clip_log1p", [training])
+    upper = np.percentile(np.arange(1000.0), 99.9)
+    out = transform.apply(np.array([1.0, 1e6, np.nan, 3.0]), np.array([False, False, False, True]))
+    np.testing.assert_allclose(out[:2], np.log1p([1.0, upper]))
+    assert np.isnan(out[2:]).all()
+
+
+def test_track_transform__sparse_track_is_not_erased():
+    sparse = np.zeros(10_000)
+    sparse[3] = 8.0
+    transform = transforms.fit_track_transform("clip_log1p", [sparse])
+    assert transform.apply(sparse)[3] == np.log1p(8.0)
+
+
+def test_track_transform__has_no_inverse():
+    transform = transforms.fit_track_transform("clip_log1p", [np.arange(5.0)])
+    assert not transform.has_inverse
+    with pytest.raises(TransformError, match="clip"):
+        transform.invert(np.ones(3))
+
+
+def test_track_transform__unmeasured_track_is_refused():
+    with pytest.raises(TransformError, match="no measured bin"):
+        transforms.fit_track_transform("clip_log1p", [np.full(5, np.nan)])
+
+
+def test_blacklist__must_be_given():
+    with pytest.raises(TransformError, match="blacklisted"):
+        transforms.fit_track_transform("blacklist", []).apply(np.ones(3))
+
+
+def test_transform__unfitted_step_is_refused():
+    with pytest.raises(TransformError, match="not fitted"):
+        transforms.Transform("clip_log1p", ("clip", "log1p")).apply(np.ones(3))
+
+
+def test_transform__unknown_name_lists_those_there_are():
+    with pytest.raises(TransformError, match="Did you mean 'log1p'"):
+        transforms.fit_target_transform("log1", EXPECTED)
+
+
+@given(float_arrays((7, N)), st.integers(1, 6))
+def test_diagonal_sums__add_up_over_blocks(band, cut):
+    band[::3, 1] = np.nan
+    whole = transforms.diagonal_sums(band)
+    parts = [transforms.diagonal_sums(b) for b in (band[:cut], band[cut:])]
+    np.testing.assert_allclose(sum(p[0] for p in parts), whole[0], rtol=1e-12)
+    np.testing.assert_array_equal(sum(p[1] for p in parts), whole[1])
+    np.testing.assert_allclose(transforms.mean_of_sums(*whole), np.nanmean(band, axis=0), rtol=1e-12)
+
+
+def test_network_input__fills_with_zero_and_says_where():
+    signal = np.array([[[1.0, np.nan]], [[np.nan, 2.0]]], dtype=np.float32)
+    out = transforms.network_input(signal, mask_channels=True)
+    np.testing.assert_array_equal(out, [[[1, 0], [1, 0]], [[0, 2], [0, 1]]])
+    np.testing.assert_array_equal(transforms.network_input(signal, mask_channels=False), [[[1, 0]], [[0, 2]]])
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [("ice", "obs_over_exp_log1p"), ("kr", "obs_over_exp_log1p"), ("hicdcplus_oe", "log1p"), ("akita", "linear")],
+)
+def test_default_target_transform__is_that_of_the_design(variable, name):
+    assert transforms.default_target_transform(variable) == name

@@ -1,0 +1,55 @@
+"""Tasks run in order of their results on threads and on a cluster; a wrong --cluster says what is right."""
+
+import warnings
+
+import pytest
+
+from epizarr import cluster
+from epizarr.errors import ConfigError
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+def fail_on_three(x: int) -> int:
+    if x == 3:
+        raise ValueError("three")
+    return x
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_run_tasks__returns_results_in_order_and_counts_them(n_threads):
+    seen = []
+    out = cluster.run_tasks(double, list(range(7)), n_threads=n_threads, progress=lambda *done: seen.append(done))
+    assert out == [0, 2, 4, 6, 8, 10, 12]
+    assert seen[-1] == (7, 7)
+    assert len(seen) == 7
+
+
+def test_run_tasks__passes_on_a_tasks_error():
+    with pytest.raises(ValueError, match="three"):
+        cluster.run_tasks(fail_on_three, [1, 2, 3], n_threads=1)
+
+
+def test_run_tasks__nothing_to_do_is_fine():
+    assert cluster.run_tasks(double, []) == []
+
+
+@pytest.mark.parametrize("spec", ["locl", "local:x", "local:0", "slurm", "slurm:none.yaml", "tcp:8786"])
+def test_open_client__refuses_what_it_does_not_understand(spec):
+    with pytest.raises(ConfigError, match="cluster"), cluster.open_client(spec):
+        pass
+
+
+def test_open_client__none_means_threads():
+    with cluster.open_client(None) as client:
+        assert client is None
+
+
+@pytest.mark.slow
+def test_run_tasks__runs_on_a_local_cluster():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with cluster.open_client("local:1") as client:
+            assert cluster.run_tasks(double, [1, 2, 3], client=client) == [2, 4, 6]
