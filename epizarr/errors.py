@@ -69,6 +69,10 @@ class CheckpointError(EpizarrError, ValueError):
     """A checkpoint is incomplete, or does not fit the store or the configuration."""
 
 
+class TrainingError(EpizarrError, ArithmeticError):
+    """Training cannot go on: the loss is no longer a finite number."""
+
+
 class TensorShapeError(EpizarrError, ValueError):
     """A tensor does not have the dims, channels or length that the network needs."""
 

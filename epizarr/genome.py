@@ -338,11 +338,12 @@ def check_same_assembly(what: str, found: dict[str, int], assembly: Assembly, *,
     """
     shared = [c for c in assembly.chrom_names if c in found]
     if not shared:
-        stripped = {_strip_prefix(c) for c in found} & {_strip_prefix(c) for c in assembly.chrom_names}
+        twins = _prefix_twins(found, assembly)
+        example = ", ".join(f'"{theirs}" = "{ours}"' for theirs, ours in twins[:2])
         advice = (
             "Only the prefix differs: say so with `rename_chroms` for this file in the manifest, for example "
-            f"{_prefix_example(found, assembly)}."
-            if stripped and not rename_chroms
+            f"{{ {example} }}."
+            if twins and not rename_chroms
             else "The file belongs to another assembly, or `rename_chroms` maps the wrong way."
         )
         raise AssemblyMismatchError(
@@ -363,9 +364,9 @@ def _strip_prefix(chrom: str) -> str:
     return chrom[3:] if chrom.lower().startswith("chr") else chrom
 
 
-def _prefix_example(found: dict[str, int], assembly: Assembly) -> str:
-    pairs = [(a, b) for b in assembly.chrom_names for a in found if _strip_prefix(a) == _strip_prefix(b)]
-    return "{ " + ", ".join(f'"{a}" = "{b}"' for a, b in pairs[:2]) + " }"
+def _prefix_twins(found: dict[str, int], assembly: Assembly) -> list[tuple[str, str]]:
+    """Chromosomes that have the same length and the same name but for its prefix: (file's name, assembly's name)."""
+    return [(a, b) for b, n in assembly for a in found if _strip_prefix(a) == _strip_prefix(b) and found[a] == n]
 
 
 def _shorten(names: Sequence[str], n: int = 4) -> str:

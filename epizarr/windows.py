@@ -1,7 +1,7 @@
-"""The table of examples: splits of the genome, windows over them, the tracks they need, and tiles stitched together.
+"""The table of examples: splits of the genome, windows over them, and the tracks they need.
 
 A *window* is ``n_bins`` consecutive contact bins of one chromosome; the network sees a *halo* of track context on both
-sides of it. Windows and tiles are counted in chromosome-local bins, because a window may hang over a chromosome's or a
+sides of it. Windows are counted in chromosome-local bins, because a window may hang over a chromosome's or a
 region's end; what hangs over is masked, never moved.
 """
 
@@ -168,52 +168,3 @@ def cut_padded(values: np.ndarray, first: int, lo: int, hi: int) -> np.ndarray:
     if a < b:
         out[..., a - lo : b - lo] = values[..., a - first : b - first]
     return out
-
-
-def tile_starts(n_chrom_bins: int, tile_bins: int, overlap_bins: int) -> np.ndarray:
-    """Starts of the overlapping tiles of one chromosome, chromosome-local int64.
-
-    Tiles advance by ``tile_bins - overlap_bins`` and the last is moved back so that it ends at the chromosome's end and
-    keeps its full length. A chromosome shorter than a tile gets one tile that starts at 0.
-
-    Raises
-    ------
-    ValueError
-        If the overlap is negative or more than half a tile, where three tiles could meet.
-    """
-    if not 0 <= 2 * overlap_bins <= tile_bins:
-        raise ValueError(f"overlap of {overlap_bins} bins: tiles of {tile_bins} allow 0 to {tile_bins // 2}.")
-    if n_chrom_bins <= tile_bins:
-        return np.zeros(1, dtype=np.int64)
-    step = tile_bins - overlap_bins
-    starts = np.arange(0, n_chrom_bins - overlap_bins, step, dtype=np.int64)
-    starts[-1] = n_chrom_bins - tile_bins
-    return np.unique(starts)
-
-
-def blend_weights(starts: np.ndarray, tile_bins: int, n_chrom_bins: int) -> np.ndarray:
-    """Weight of each tile at each of its bins, float32 (tiles, tile_bins); over every bin of the chromosome they sum to 1.
-
-    Where two tiles overlap the weight passes linearly from one to the other; a chromosome's ends are not tapered. Bins past
-    the chromosome's end (a chromosome shorter than a tile) weigh 0.
-    """
-    place = starts[:, None] + np.arange(tile_bins)[None, :]
-    on_chrom = place < n_chrom_bins
-    rise = np.ones(place.shape)
-    fall = np.ones(place.shape)
-    for t in range(len(starts) - 1):
-        overlap = int(starts[t] + tile_bins - starts[t + 1])
-        if overlap > 0:
-            ramp = (np.arange(overlap) + 0.5) / overlap
-            rise[t + 1, :overlap] = ramp
-            fall[t, tile_bins - overlap :] = 1.0 - ramp
-    weight = np.where(on_chrom, rise * fall, 0.0)
-    total = np.zeros(n_chrom_bins)
-    np.add.at(total, place[on_chrom], weight[on_chrom])
-    weight[on_chrom] /= total[place[on_chrom]]
-    return weight.astype(np.float32)
-
-
-def tiles_touching(starts: np.ndarray, tile_bins: int, lo: int, hi: int) -> np.ndarray:
-    """Indices of the tiles that share a bin with ``[lo, hi)``."""
-    return np.flatnonzero((starts < hi) & (starts + tile_bins > lo))

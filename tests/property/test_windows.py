@@ -1,4 +1,4 @@
-"""Windows cover a region once, cuts are exact, tiles blend to one, splits keep their distance."""
+"""Windows cover a region once, cuts are exact, splits keep their distance."""
 
 import numpy as np
 import pytest
@@ -33,31 +33,6 @@ def test_cut_padded__is_nan_exactly_outside(lo, length, first, n):
 
 def test_track_extent__is_34000_bins_at_10_kb():
     assert windows.track_extent(3, 200, 100, 7000) == (300 - 7000, 20_300 + 7000)
-
-
-@given(st.integers(1, 900), st.integers(1, 120), st.data())
-def test_tiles__blend_to_one_over_every_bin(n_chrom_bins, tile_bins, data):
-    overlap = data.draw(st.integers(0, tile_bins // 2))
-    starts = windows.tile_starts(n_chrom_bins, tile_bins, overlap)
-    weights = windows.blend_weights(starts, tile_bins, n_chrom_bins)
-    total = np.zeros(n_chrom_bins)
-    for start, weight in zip(starts, weights, strict=True):
-        inside = min(tile_bins, n_chrom_bins - start)
-        total[start : start + inside] += weight[:inside]
-        assert (weight[inside:] == 0).all()
-    np.testing.assert_allclose(total, 1.0, rtol=1e-5)
-    assert (weights >= 0).all()
-    if n_chrom_bins > tile_bins:
-        assert starts[-1] + tile_bins == n_chrom_bins
-
-
-@given(st.integers(1, 400), st.integers(1, 50), st.data())
-def test_tiles_touching__are_those_that_share_a_bin(n_chrom_bins, tile_bins, data):
-    starts = windows.tile_starts(n_chrom_bins, tile_bins, tile_bins // 4)
-    lo = data.draw(st.integers(0, n_chrom_bins - 1))
-    hi = data.draw(st.integers(lo + 1, n_chrom_bins))
-    wanted = [t for t, s in enumerate(starts) if set(range(s, s + tile_bins)) & set(range(lo, hi))]
-    assert windows.tiles_touching(starts, tile_bins, lo, hi).tolist() == wanted
 
 
 GRID = Assembly.from_table("t", [("chr21", 48_129_895), ("chr22", 51_304_566)]).bins(10_000)

@@ -1,0 +1,298 @@
+"""The Epiphany generator at any bin size: tracks in, the stripes of consecutive bins out.
+
+One class covers the published 10 kb and 5 kb networks and any smaller one; :class:`NetworkConfig` is what differs
+between them. The names of the state dict are the released ones (``conv1.conv`` … ``conv4.conv``, ``rnn1`` …,
+``fc``, ``fc2``).
+
+Source: PUBLISHED_EPIPHANY, section 2.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Self, get_args
+
+from torch import Tensor, is_grad_enabled, nn
+from torch.nn import functional
+
+from epizarr.errors import ConfigError, TensorShapeError, raise_all
+from epizarr.nn.recurrent import FASTER_FROM_HIDDEN, bilstm_without_gradient
+from epizarr.nn.trunk import DropoutMasks, TrunkPlan, plan_trunk, shared_trunk, window_columns
+
+FinalRelu = Literal["never", "predict", "always"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Everything that shapes the generator. The defaults are the published 10 kb network of five tracks.
+
+    Parameters
+    ----------
+    n_tracks
+        Number of tracks.
+    mask_channels
+        Whether each track comes with a channel that says where it was measured (1) or filled in (0). The channels
+        are all signals, then all masks.
+    n_offsets
+        Length of a stripe in bins.
+    stride
+        Track bins in a bin: 100 for 10 kb over 100 bp.
+    window
+        Track bins seen by one stripe, half of them left of its bin's start.
+    conv_channels, conv_kernels
+        Output channels and kernel length of each convolution.
+    pool
+        Max-pooling behind each convolution but the last.
+    adaptive_pool
+        Segments that the last convolution's columns are pooled into.
+    dropout
+        Probability that a feature is dropped, behind each convolution.
+    dropout_masks
+        ``"shared"``: windows share the masks of the features they share. ``"per_window"``: the last layer's masks
+        are drawn for each window. The masks of one window follow the published law either way.
+    hidden
+        Hidden size of each direction of each LSTM.
+    n_layers
+        Number of bidirectional LSTMs, 1 to 3. Each but the first adds its input to its output.
+    head_hidden
+        Width of the linear layer behind the LSTMs.
+    final_relu
+        Whether negative outputs are cut at 0: ``"never"``, only in evaluation mode (``"predict"``, as in the
+        released inference code), or ``"always"``.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range or the window is too short for the layers; names all problems.
+    """
+
+    n_tracks: int = 5
+    mask_channels: bool = False
+    n_offsets: int = 100
+    stride: int = 100
+    window: int = 14_000
+    conv_channels: tuple[int, ...] = (70, 90, 70, 20)
+    conv_kernels: tuple[int, ...] = (17, 7, 5, 5)
+    pool: int = 4
+    adaptive_pool: int = 45
+    dropout: float = 0.1
+    dropout_masks: DropoutMasks = "shared"
+    hidden: int = 1200
+    n_layers: int = 3
+    head_hidden: int = 900
+    final_relu: FinalRelu = "never"
+
+    def __post_init__(self) -> None:
+        # A list, as TOML and JSON have it, would make the config unhashable and unequal to itself read back.
+        object.__setattr__(self, "conv_channels", tuple(self.conv_channels))
+        object.__setattr__(self, "conv_kernels", tuple(self.conv_kernels))
+        raise_all(ConfigError, "network configuration", self._problems())
+
+    def _problems(self) -> list[str]:
+        names = ("n_tracks", "n_offsets", "stride", "window", "pool", "adaptive_pool", "hidden", "head_hidden")
+        problems = [f"{name} is {getattr(self, name)}, needs at least 1" for name in names if getattr(self, name) < 1]
+        if not 0 <= self.dropout < 1:
+            problems.append(f"dropout is {self.dropout}, needs a probability below 1")
+        if not 1 <= self.n_layers <= 3:
+            problems.append(f"n_layers is {self.n_layers}, needs 1, 2 or 3")
+        for name, choices in (("final_relu", get_args(FinalRelu)), ("dropout_masks", get_args(DropoutMasks))):
+            if getattr(self, name) not in choices:
+                problems.append(f"{name} is {getattr(self, name)!r}, needs one of {', '.join(choices)}")
+        if not self.conv_channels or len(self.conv_channels) != len(self.conv_kernels):
+            problems.append(
+                f"conv_channels has {len(self.conv_channels)} layers and conv_kernels {len(self.conv_kernels)}, "
+                "needs the same number, at least 1"
+            )
+        elif min(*self.conv_channels, *self.conv_kernels) < 1:
+            problems.append("conv_channels and conv_kernels need values of at least 1")
+        elif self.window >= 1 and self.pool >= 1:
+            columns = window_columns(self.window, self.conv_kernels, self._pools)
+            if min(columns) < 1:
+                problems.append(
+                    f"window is {self.window} track bins, which leaves {columns} columns behind the "
+                    "convolutions; needs at least 1 behind each: lengthen the window or shorten the kernels"
+                )
+        return problems
+
+    @classmethod
+    def published_10kb(cls) -> Self:
+        """Return the published 10 kb generator: 91,677,400 parameters."""
+        return cls()
+
+    @classmethod
+    def published_5kb(cls) -> Self:
+        """Return the published 5 kb generator: 207,767,000 parameters."""
+        return cls(stride=50, n_offsets=200, hidden=2400, n_layers=2, head_hidden=1200)
+
+    @property
+    def _pools(self) -> tuple[int, ...]:
+        return (self.pool,) * (len(self.conv_channels) - 1)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input: the tracks, twice as many with mask channels."""
+        return self.n_tracks * (2 if self.mask_channels else 1)
+
+    @property
+    def n_features(self) -> int:
+        """Features of each bin between the trunk and the LSTMs."""
+        return self.conv_channels[-1] * self.adaptive_pool
+
+    @property
+    def halo(self) -> int:
+        """Track bins that a stripe sees left of the START of its bin."""
+        return self.window // 2
+
+    def input_length(self, n_bins: int) -> int:
+        """Return the number of track bins that are READ for ``n_bins`` consecutive bins."""
+        return (n_bins - 1) * self.stride + self.window
+
+    def cut_length(self, n_bins: int) -> int:
+        """Return the number of track bins that are CUT for ``n_bins`` consecutive bins, for the mirror's sake."""
+        return n_bins * self.stride + self.window
+
+    def trunk_plan(self, n_bins: int) -> TrunkPlan:
+        """Return the trunk's plan for ``n_bins`` consecutive bins."""
+        return plan_trunk(
+            n_bins,
+            stride=self.stride,
+            window=self.window,
+            kernels=self.conv_kernels,
+            pools=self._pools,
+            adaptive_pool=self.adaptive_pool,
+        )
+
+
+class ConvLayer(nn.Module):
+    """Holder of one convolution, for the released names ``conv1.conv`` and so on."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(in_channels, out_channels, kernel)
+
+
+class Epiphany(nn.Module):
+    """The generator: a convolutional trunk per bin, residual bidirectional LSTMs along the bins, two linear layers.
+
+    With ``r1 = L1(x)``, each further LSTM adds its input to its output: the published 10 kb head reads ``L3(r2) +
+    r2`` with ``r2 = L2(r1) + r1``, the published 5 kb head ``r2``, and a network of one layer ``r1``.
+
+    Parameters
+    ----------
+    config
+        The shape of the network.
+
+    Examples
+    --------
+    >>> config = NetworkConfig(n_tracks=2, hidden=8, n_layers=1, head_hidden=4, n_offsets=10)
+    >>> model = Epiphany(config).eval()
+    >>> model(torch.zeros(3, 2, config.cut_length(20))).shape
+    torch.Size([3, 20, 10])
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        n_in = config.in_channels
+        for layer, (channels, kernel) in enumerate(
+            zip(config.conv_channels, config.conv_kernels, strict=True), start=1
+        ):
+            self.add_module(f"conv{layer}", ConvLayer(n_in, channels, kernel))
+            n_in = channels
+        n_in = config.n_features
+        for layer in range(1, config.n_layers + 1):
+            self.add_module(f"rnn{layer}", nn.LSTM(n_in, config.hidden, batch_first=True, bidirectional=True))
+            n_in = 2 * config.hidden
+        self.fc = nn.Linear(n_in, config.head_hidden)
+        self.fc2 = nn.Linear(config.head_hidden, config.n_offsets)
+
+    @property
+    def convolutions(self) -> list[nn.Conv1d]:
+        """The trunk's convolutions, first to last."""
+        holders = [self.get_submodule(f"conv{layer}.conv") for layer in range(1, len(self.config.conv_channels) + 1)]
+        return [module for module in holders if isinstance(module, nn.Conv1d)]
+
+    @property
+    def lstms(self) -> list[nn.LSTM]:
+        """The bidirectional LSTMs, first to last."""
+        modules = [self.get_submodule(f"rnn{layer}") for layer in range(1, self.config.n_layers + 1)]
+        return [module for module in modules if isinstance(module, nn.LSTM)]
+
+    def features(self, signal: Tensor, n_bins: int | None = None) -> Tensor:
+        """Run the trunk, once over the whole span.
+
+        Parameters
+        ----------
+        signal
+            Tracks, shape (batch, channel, track bin), missing values filled. The first bin's window is the first
+            ``window`` track bins.
+        n_bins
+            Number of bins. The track bins are then ``config.input_length(n_bins)`` or
+            ``config.cut_length(n_bins)``; the last ``stride`` of a cut are ignored. By default the signal is taken
+            as a cut: the length alone cannot tell a cut of n bins from the input of n + 1.
+
+        Returns
+        -------
+        Features, shape (batch, bin, ``config.n_features``).
+
+        Raises
+        ------
+        TensorShapeError
+            If the signal has another number of dims, channels or track bins.
+        """
+        config = self.config
+        length = signal.shape[-1] if signal.ndim else 0
+        wanted = max((length - config.window) // config.stride, 1) if n_bins is None else n_bins
+        lengths = {config.cut_length(wanted)} | (set() if n_bins is None else {config.input_length(wanted)})
+        if signal.ndim != 3 or signal.shape[1] != config.in_channels or length not in lengths or wanted < 1:
+            raise TensorShapeError(
+                f"network input: shape {tuple(signal.shape)}, needs (batch, {config.in_channels}, track bins) with "
+                f"{' or '.join(f'{n:,}' for n in sorted(lengths))} track bins for {wanted} bins "
+                f"({config.n_tracks} tracks{' and their masks' if config.mask_channels else ''}, "
+                f"window {config.window:,}, stride {config.stride}). Cut the tracks with NetworkConfig.cut_length."
+            )
+        return shared_trunk(
+            self.convolutions,
+            signal,
+            config.trunk_plan(wanted),
+            dropout=config.dropout,
+            dropout_masks=config.dropout_masks,
+            training=self.training,
+        )
+
+    def core(self, features: Tensor) -> Tensor:
+        """Run the LSTMs and the linear layers over features of consecutive bins.
+
+        Without gradients on a CPU large LSTMs run in a form that is faster there and equal up to rounding.
+
+        Parameters
+        ----------
+        features
+            What :meth:`features` returns, shape (batch, bin, ``config.n_features``).
+
+        Returns
+        -------
+        Stripes, shape (batch, bin, offset).
+
+        Raises
+        ------
+        TensorShapeError
+            If the features have another number of dims or another width.
+        """
+        if features.ndim != 3 or features.shape[-1] != self.config.n_features:
+            raise TensorShapeError(
+                f"network features: shape {tuple(features.shape)}, need (batch, bin, {self.config.n_features}), "
+                "as Epiphany.features returns them."
+            )
+        is_large = self.config.hidden >= FASTER_FROM_HIDDEN
+        is_plain = is_large and features.device.type == "cpu" and not is_grad_enabled()
+        states = features
+        for layer, lstm in enumerate(self.lstms):
+            output = bilstm_without_gradient(lstm, states) if is_plain else lstm(states)[0]
+            states = output if layer == 0 else output + states
+        stripes: Tensor = self.fc2(functional.relu(self.fc(states)))
+        if self.config.final_relu == "always" or (self.config.final_relu == "predict" and not self.training):
+            stripes = functional.relu(stripes)
+        return stripes
+
+    def forward(self, signal: Tensor, n_bins: int | None = None) -> Tensor:
+        """Predict the stripes of consecutive bins: :meth:`core` of :meth:`features`, see there."""
+        return self.core(self.features(signal, n_bins))

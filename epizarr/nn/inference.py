@@ -1,0 +1,209 @@
+"""Prediction along a chromosome: the trunk once, overlapping tiles through the LSTMs, blended without seams.
+
+The LSTMs see one tile at a time, so that a bin's stripe depends on the tile it lies in; where tiles lie and how they blend is
+:mod:`epizarr.tiles`. All bins here are local to one chromosome, 0-based and half-open.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from epizarr.errors import ConfigError, TensorShapeError
+from epizarr.nn.epiphany import Epiphany, NetworkConfig
+from epizarr.nn.recurrent import block_elements
+from epizarr.tiles import bins_needed, blend_weights, tile_starts, tiles_touching
+
+
+@contextmanager
+def _evaluation(model: nn.Module) -> Iterator[None]:
+    """Put every module into evaluation mode, and each one back into its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, is_training in modes:
+            module.training = is_training
+
+
+def predict_stripes(
+    model: Epiphany,
+    signal: Tensor,
+    *,
+    first_bin: int,
+    n_chrom_bins: int,
+    lo: int,
+    hi: int,
+    tile_bins: int,
+    overlap_bins: int,
+    batch_size: int,
+    trunk_bins: int = 1000,
+) -> Tensor:
+    """Predict the stripes of the bins [lo, hi) of a chromosome.
+
+    The result does not depend on how the chromosome is cut into ranges, up to rounding, and the same call gives the
+    same bits again with the same number of threads. Memory beside signal and result: see :func:`prediction_bytes`.
+
+    Parameters
+    ----------
+    model
+        The network. Run in evaluation mode and left in the mode it came in.
+    signal
+        Tracks, shape (channel, track bin), missing values filled. The first window is that of ``first_bin``; it
+        must reach to the last bin of :func:`bins_needed`, what lies behind is ignored.
+    first_bin
+        Bin of the signal's first window, at most the first of :func:`bins_needed`.
+    n_chrom_bins, lo, hi, tile_bins, overlap_bins
+        As in :func:`bins_needed`.
+    batch_size
+        Most tiles that the LSTMs run at once. On a CPU 32 and more come near the speed of the matrix products.
+    trunk_bins
+        Most bins that the trunk runs at once.
+
+    Returns
+    -------
+    Stripes, shape (hi - lo, offset), on the signal's device, in the network's dtype.
+
+    Raises
+    ------
+    ConfigError
+        If range, tiles, ``batch_size`` or ``trunk_bins`` are out of range.
+    TensorShapeError
+        If the signal does not cover the bins needed or has another number of channels.
+    """
+    config = model.config
+    needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, tile_bins, overlap_bins)
+    if batch_size < 1 or trunk_bins < 1:
+        raise ConfigError(f"prediction: batch_size is {batch_size} and trunk_bins {trunk_bins}, both need at least 1.")
+    skipped = (needed_lo - first_bin) * config.stride
+    n_wanted = skipped + config.input_length(needed_hi - needed_lo)
+    if signal.ndim != 2 or signal.shape[0] != config.in_channels or skipped < 0 or signal.shape[1] < n_wanted:
+        raise TensorShapeError(
+            f"prediction of bins {lo} to {hi}: the signal has shape {tuple(signal.shape)} and begins with the window of "
+            f"bin {first_bin}; needs ({config.in_channels}, track bins) from bin {needed_lo} or earlier with at least "
+            f"{n_wanted} track bins. Ask bins_needed for the bins and NetworkConfig.input_length for their track bins."
+        )
+    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins)
+    weights = blend_weights(n_chrom_bins, tile_bins, overlap_bins)
+    length = weights.shape[1]
+    tiles = tiles_touching(starts, length, lo, hi)
+    parameter = next(model.parameters())
+    with _evaluation(model):
+        features = parameter.new_empty(needed_hi - needed_lo, config.n_features)
+        for piece in range(0, len(features), trunk_bins):
+            n_bins = min(trunk_bins, len(features) - piece)
+            begin = skipped + piece * config.stride
+            cut = signal[None, :, begin : begin + config.input_length(n_bins)].to(parameter)
+            features[piece : piece + n_bins] = model.features(cut, n_bins)[0]
+
+        stripes = parameter.new_zeros(hi - lo, config.n_offsets)
+        # Batches of nearly equal size: a last batch of a few tiles would run at a fraction of the speed.
+        for batch in np.array_split(tiles, -(-len(tiles) // batch_size)):
+            bins = torch.as_tensor(starts[batch, None] - needed_lo + np.arange(length), device=features.device)
+            predicted = model.core(features[bins])
+            for tile, stripe in zip(batch, predicted, strict=True):
+                begin, end = max(lo, int(starts[tile])), min(hi, int(starts[tile]) + length)
+                own = slice(begin - int(starts[tile]), end - int(starts[tile]))
+                weight = torch.as_tensor(weights[tile, own], device=stripe.device, dtype=stripe.dtype)
+                stripes[begin - lo : end - lo] += weight[:, None] * stripe[own]
+    # A tensor born in inference mode is refused by autograd; a copy made outside is an ordinary one.
+    return stripes.to(signal.device, copy=True)
+
+
+@dataclass(frozen=True)
+class NetworkGflop:
+    """Work of one forward pass in 10^9 operations, a multiplication and an addition counted as two.
+
+    ``unrolled_trunk`` is what the trunk would take if each window were convolved on its own.
+    """
+
+    trunk: float
+    lstms: float
+    head: float
+    unrolled_trunk: float
+
+    @property
+    def total(self) -> float:
+        """Trunk, LSTMs and linear layers as epizarr runs them."""
+        return self.trunk + self.lstms + self.head
+
+
+def network_gflop(config: NetworkConfig, n_bins: int, batch: int = 1) -> NetworkGflop:
+    """Count the operations of the matrix products and convolutions of one forward pass.
+
+    Parameters
+    ----------
+    config
+        The shape of the network.
+    n_bins
+        Bins of one example.
+    batch
+        Number of examples.
+
+    Returns
+    -------
+    The counts; additions of biases, activations and poolings are left out.
+
+    Examples
+    --------
+    >>> work = network_gflop(NetworkConfig.published_10kb(), n_bins=200)
+    >>> round(work.lstms + work.head, 1), round(work.trunk, 1), round(work.unrolled_trunk, 1)
+    (36.6, 1.8, 106.4)
+    """
+    plan = config.trunk_plan(n_bins)
+    widths = zip(config.conv_channels, (config.in_channels, *config.conv_channels), config.conv_kernels, strict=False)
+    per_column = [n_out * n_in * kernel for n_out, n_in, kernel in widths]
+    columns = [phases * n for phases, n in zip(plan.n_phases, plan.conv_columns, strict=True)]
+    lstm_inputs = [config.n_features] + [2 * config.hidden] * (config.n_layers - 1)
+    lstms = sum(2 * 4 * config.hidden * (n_in + config.hidden) for n_in in lstm_inputs)
+    head = 2 * config.hidden * config.head_hidden + config.head_hidden * config.n_offsets
+    scale = 2e-9 * batch
+    return NetworkGflop(
+        trunk=scale * sum(work * n for work, n in zip(per_column, columns, strict=True)),
+        lstms=scale * n_bins * lstms,
+        head=scale * n_bins * head,
+        unrolled_trunk=scale * n_bins * sum(work * n for work, n in zip(per_column, plan.window_columns, strict=True)),
+    )
+
+
+def prediction_bytes(
+    config: NetworkConfig, n_feature_bins: int, *, tile_bins: int, batch_size: int, trunk_bins: int
+) -> int:
+    """Bound the working memory of :func:`predict_stripes` on a CPU in float32.
+
+    Signal, result, network and the library itself are not counted. The features of all bins stay; to them comes
+    the larger of the trunk's and the LSTMs' working memory. Only ``trunk_bins`` and ``batch_size`` bound the
+    latter: it does not grow with the range.
+
+    Parameters
+    ----------
+    config
+        The shape of the network.
+    n_feature_bins
+        Extent of :func:`bins_needed`.
+    tile_bins, batch_size, trunk_bins
+        As given to :func:`predict_stripes`.
+
+    Returns
+    -------
+    Bytes.
+    """
+    plan = config.trunk_plan(trunk_bins)
+    convolved = sum(
+        n_out * phases * columns
+        for n_out, phases, columns in zip(config.conv_channels, plan.n_phases, plan.conv_columns, strict=True)
+    )
+    # Each convolved value may exist twice: as it is, and in the blocked layout that the convolution works in.
+    # Behind it come the pooled values, at the end the table of segments and the features looked up in it.
+    looked_up = 3 * trunk_bins * config.n_features
+    trunk = 2 * convolved + convolved // config.pool + config.in_channels * plan.n_read + looked_up
+    steps = batch_size * tile_bins
+    states = 3 * 2 * config.hidden  # input, output and their sum
+    head = 2 * config.head_hidden + config.n_offsets
+    lstms = steps * (config.n_features + states + head) + block_elements(config.hidden, batch_size)
+    return 4 * (n_feature_bins * config.n_features + max(trunk, lstms))

@@ -1,0 +1,93 @@
+"""Tiles cover a chromosome once, however it is cut into ranges."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from epizarr.nn import Epiphany, NetworkConfig, predict_stripes
+from epizarr.tiles import bins_needed, blend_weights, tile_starts
+
+CONFIG = NetworkConfig(
+    n_tracks=1, n_offsets=3, stride=2, window=8, conv_channels=(2,), conv_kernels=(3,), adaptive_pool=2,
+    hidden=2, n_layers=1, head_hidden=2,
+)  # fmt: skip
+
+
+@st.composite
+def tilings(draw):
+    """Arguments of ``tile_starts``."""
+    tile_bins = draw(st.integers(1, 40))
+    return draw(st.integers(1, 300)), tile_bins, draw(st.integers(0, tile_bins // 2))
+
+
+@st.composite
+def ranges(draw):
+    """A tiling and a range of its chromosome."""
+    n_chrom_bins, tile_bins, overlap_bins = draw(tilings())
+    lo = draw(st.integers(0, n_chrom_bins - 1))
+    return n_chrom_bins, lo, draw(st.integers(lo + 1, n_chrom_bins)), tile_bins, overlap_bins
+
+
+@given(tilings())
+def test_tile_starts__reaches_from_end_to_end_with_the_overlap(tiling):
+    n_chrom_bins, tile_bins, overlap_bins = tiling
+    starts = tile_starts(*tiling)
+    length = min(tile_bins, n_chrom_bins)
+    assert starts[0] == 0
+    assert starts[-1] + length == n_chrom_bins
+    assert (np.diff(starts) > 0).all()
+    assert (starts[:-1] + length - starts[1:] >= overlap_bins).all()
+
+
+@given(tilings())
+def test_blend_weights__sum_to_one(tiling):
+    starts, weights = tile_starts(*tiling), blend_weights(*tiling)
+    total = np.zeros(tiling[0])
+    for start, weight in zip(starts, weights, strict=True):
+        total[start : start + len(weight)] += weight
+    np.testing.assert_allclose(total, 1.0, rtol=1e-14)
+
+
+@given(tilings())
+def test_blend_weights__are_mirrored_where_the_tiling_is(tiling):
+    n_chrom_bins, tile_bins, overlap_bins = tiling
+    step = tile_bins - overlap_bins
+    n_chrom_bins = tile_bins + step * (n_chrom_bins // step)
+    weights = blend_weights(n_chrom_bins, tile_bins, overlap_bins)
+    np.testing.assert_allclose(weights, weights[::-1, ::-1], rtol=1e-14)
+
+
+@given(ranges())
+def test_bins_needed__holds_every_tile_of_every_bin(selection):
+    n_chrom_bins, lo, hi, tile_bins, overlap_bins = selection
+    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins)
+    ends = starts + min(tile_bins, n_chrom_bins)
+    touching = [(start, end) for start, end in zip(starts, ends, strict=True) if start < hi and end > lo]
+    needed = (min(start for start, _ in touching), max(end for _, end in touching))
+    assert bins_needed(n_chrom_bins, lo, hi, tile_bins, overlap_bins) == needed
+
+
+class _Constant(Epiphany):
+    """A network whose core gives 1 + offset everywhere."""
+
+    def core(self, features):
+        return (1.0 + torch.arange(3.0)).expand(*features.shape[:2], 3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(ranges(), st.integers(1, 9))
+def test_predict_stripes__of_a_constant_core_is_constant(selection, batch_size):
+    n_chrom_bins, lo, hi, tile_bins, overlap_bins = selection
+    stripes = predict_stripes(
+        _Constant(CONFIG),
+        torch.zeros(1, CONFIG.input_length(n_chrom_bins)),
+        first_bin=0,
+        n_chrom_bins=n_chrom_bins,
+        lo=lo,
+        hi=hi,
+        tile_bins=tile_bins,
+        overlap_bins=overlap_bins,
+        batch_size=batch_size,
+    )
+    torch.testing.assert_close(stripes, (1.0 + torch.arange(3.0)).expand(hi - lo, 3), rtol=1e-6, atol=0)

@@ -1,0 +1,92 @@
+"""What every epoch's plan must be, whatever the regions."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from epizarr.train.reader import Stretch
+from epizarr.train.sampler import EpochPlan, plan_epoch, plan_in_order
+from epizarr.windows import Segment
+
+
+@st.composite
+def stretches(draw) -> list[Stretch]:
+    """Regions of one or two cell types, 1 to 900 bins long."""
+    found = []
+    for number in range(draw(st.integers(1, 5))):
+        lo, length = draw(st.integers(0, 50)), draw(st.integers(1, 900))
+        found.append(Stretch(draw(st.integers(0, 1)), Segment(f"chr{number}", lo, lo + length, lo + length + 7), True))
+    return found
+
+
+N_BINS = st.integers(1, 40)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def lay_out(regions: list[Stretch], n_bins: int, seed: int, epoch: int = 0) -> EpochPlan:
+    return plan_epoch(regions, n_bins, seed=seed, epoch=epoch, block_windows=8, buffer_blocks=16)
+
+
+def times_seen(regions: list[Stretch], n_bins: int, plan: EpochPlan) -> list[np.ndarray]:
+    """How often each bin of each region lies in a window."""
+    seen = [np.zeros(r.segment.n_bins, dtype=int) for r in regions]
+    for stretch, start in zip(plan.stretch, plan.start, strict=True):
+        lo = regions[stretch].segment.lo
+        seen[stretch][max(start - lo, 0) : max(start - lo + n_bins, 0)] += 1
+    return seen
+
+
+@given(stretches(), N_BINS, SEEDS)
+def test_plan_epoch__covers_every_bin_of_each_region_once(regions, n_bins, seed):
+    assert all((seen == 1).all() for seen in times_seen(regions, n_bins, lay_out(regions, n_bins, seed)))
+
+
+@given(stretches(), N_BINS)
+def test_plan_in_order__covers_every_bin_of_each_region_once(regions, n_bins):
+    plan = plan_in_order(regions, n_bins, block_windows=8)
+    assert all((seen == 1).all() for seen in times_seen(regions, n_bins, plan))
+
+
+@given(stretches(), N_BINS)
+def test_plan_in_order__begins_at_each_region(regions, n_bins):
+    plan = plan_in_order(regions, n_bins, block_windows=8)
+    assert all(plan.start[plan.stretch == i].min() == region.segment.lo for i, region in enumerate(regions))
+
+
+@given(stretches(), N_BINS, SEEDS)
+def test_plan_epoch__blocks_are_at_most_8_consecutive_windows_of_one_region(regions, n_bins, seed):
+    plan = lay_out(regions, n_bins, seed)
+    for block in np.unique(plan.block):
+        members = plan.block == block
+        starts = np.sort(plan.start[members])
+        assert len(starts) <= 8
+        assert (np.diff(starts) == n_bins).all()
+        assert len(np.unique(plan.stretch[members])) == 1
+
+
+@given(stretches(), N_BINS, SEEDS)
+def test_plan_epoch__consecutive_windows_share_a_block_in_a_quarter_of_pairs_at_most(regions, n_bins, seed):
+    # The expected share; single epochs of few windows scatter about it.
+    plan = lay_out(regions, n_bins, seed)
+    _, sizes = np.unique(plan.block, return_counts=True)
+    n = len(plan)
+    expected = (sizes * (sizes - 1)).sum() / max(n * (n - 1), 1) if n < 32 * 8 else None
+    if expected is not None:
+        assert expected <= 0.25
+    else:
+        assert np.mean(plan.block[1:] == plan.block[:-1]) <= 0.25
+
+
+@given(stretches(), N_BINS, SEEDS, st.integers(0, 100))
+def test_plan_epoch__depends_on_seed_and_epoch_alone(regions, n_bins, seed, epoch):
+    a, b = lay_out(regions, n_bins, seed, epoch), lay_out(regions, n_bins, seed, epoch)
+    assert np.array_equal(a.start, b.start)
+    assert np.array_equal(a.stretch, b.stretch)
+
+
+def test_plan_epoch__phases_and_order_change_with_the_epoch():
+    regions = [Stretch(0, Segment("chr1", 10, 2_000, 2_100), True)]
+    first = [lay_out(regions, 20, 0, epoch).start.min() for epoch in range(20)]
+    assert len(set(first)) > 8
+    assert min(first) > 10 - 20
+    assert max(first) <= 10

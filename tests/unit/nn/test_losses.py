@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from epizarr.errors import TensorShapeError
+from epizarr.nn import masked_mse, squared_error_sum
+
+NAN = float("nan")
+
+
+def test_squared_error_sum__sums_and_counts_valid_pixels_only():
+    valid = torch.tensor([[True, False], [True, True]])
+    total, n_valid = squared_error_sum(
+        torch.tensor([[1.0, 9.0], [0.0, 2.0]]), torch.tensor([[3.0, NAN], [1.0, 2.0]]), valid
+    )
+    assert (total.item(), n_valid.item()) == (5.0, 3)
+
+
+def test_squared_error_sum__keeps_nan_out_of_the_gradient():
+    prediction = torch.tensor([1.0, 5.0, 4.0], requires_grad=True)
+    total, _ = squared_error_sum(prediction, torch.tensor([3.0, NAN, 3.0]), torch.tensor([True, False, True]))
+    total.backward()
+    assert prediction.grad.tolist() == [-4.0, 0.0, 2.0]
+
+
+def test_squared_error_sum__ignores_an_infinite_prediction_of_an_invalid_pixel():
+    prediction = torch.tensor([1.0, float("inf")], requires_grad=True)
+    total, _ = squared_error_sum(prediction, torch.tensor([3.0, 0.0]), torch.tensor([True, False]))
+    total.backward()
+    assert prediction.grad.tolist() == [-4.0, 0.0]
+
+
+def test_squared_error_sum__shows_nan_in_a_valid_pixel():
+    total, _ = squared_error_sum(torch.zeros(2), torch.tensor([NAN, 0.0]), torch.tensor([True, True]))
+    assert total.isnan()
+
+
+def test_squared_error_sum__of_parts_adds_up_to_the_global_loss():
+    prediction, target, valid = torch.randn(4, 6), torch.randn(4, 6), torch.rand(4, 6) < 0.5
+    parts = [squared_error_sum(prediction[half], target[half], valid[half]) for half in (slice(1), slice(1, 4))]
+    loss = sum(total for total, _ in parts) / sum(n_valid for _, n_valid in parts)
+    torch.testing.assert_close(loss, masked_mse(prediction, target, valid))
+
+
+def test_masked_mse__is_zero_without_valid_pixels():
+    prediction = torch.ones(3, requires_grad=True)
+    loss = masked_mse(prediction, torch.full((3,), NAN), torch.zeros(3, dtype=torch.bool))
+    loss.backward()
+    assert (loss.item(), prediction.grad.tolist()) == (0.0, [0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("target", "valid"), [((2, 3), torch.ones(3, dtype=torch.bool)), ((3,), torch.ones(3))], ids=["shape", "dtype"]
+)
+def test_squared_error_sum__refuses_what_would_broadcast_or_weigh(target, valid):
+    with pytest.raises(TensorShapeError, match="boolean mask"):
+        squared_error_sum(torch.zeros(3), torch.zeros(target), valid)
