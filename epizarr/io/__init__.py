@@ -1,0 +1,1 @@
+"""Everything that reads or writes files: the store, bigWig and contact files, chromosome sizes, BED."""

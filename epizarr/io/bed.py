@@ -1,0 +1,85 @@
+"""Intervals from BED files, for blacklists and the like."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from epizarr.errors import AssemblyMismatchError, InputFileError, raise_all
+from epizarr.genome import Assembly
+from epizarr.io.filetype import read_lines
+
+#: How many bad lines one message lists.
+_MAX_LISTED = 10
+
+
+def read_intervals(path: str | Path, assembly: Assembly) -> pd.DataFrame:
+    """Read the intervals of a BED file that lie on an assembly.
+
+    Parameters
+    ----------
+    path
+        BED with three columns or more, plain or gzip; ``track``, ``browser`` and ``#`` lines are skipped.
+    assembly
+        Intervals on other chromosomes (unplaced contigs, chromosomes that the store leaves out) are dropped.
+
+    Returns
+    -------
+    Table with columns ``chrom`` (str), ``start``, ``end`` (int64, bp, 0-based, half-open), in the order of the
+    assembly and then by start. Empty if the file has no interval on the assembly.
+
+    Raises
+    ------
+    InputNotFoundError
+        If the file does not exist.
+    InputFileError
+        If it is not text, a line cannot be read, an interval is empty, or it ends past its chromosome.
+    AssemblyMismatchError
+        If no interval is on the assembly and the names differ only by the prefix ``chr``.
+    """
+    rows: list[tuple[str, int, int]] = []
+    problems: list[str] = []
+    lengths = dict(zip(assembly.chrom_names, assembly.chrom_lengths, strict=True))
+    others: set[str] = set()
+    for number, line in read_lines(path, "a BED file"):
+        fields = line.split("\t") if "\t" in line else line.split()
+        if fields[0].split(" ")[0] in ("track", "browser"):
+            continue
+        if len(fields) < 3 or not all(f.strip().isascii() and f.strip().isdigit() for f in fields[1:3]):
+            problems.append(f"line {number}: {line[:80]!r} is not chrom, start and end (0-based, half-open, bp)")
+            continue
+        chrom, start, end = fields[0].strip(), int(fields[1]), int(fields[2])
+        if start >= end:
+            problems.append(f"line {number}: {chrom}:{start:,}-{end:,} is empty; start must be below end")
+        elif chrom not in lengths:
+            others.add(chrom)
+        elif end > lengths[chrom]:
+            problems.append(
+                f"line {number}: {chrom}:{start:,}-{end:,} ends past {chrom} of {assembly.name!r}, which has "
+                f"{lengths[chrom]:,} bp; the file may belong to another assembly"
+            )
+        else:
+            rows.append((chrom, start, end))
+    more = f" (the first {_MAX_LISTED} of {len(problems)} bad lines)" if len(problems) > _MAX_LISTED else ""
+    raise_all(InputFileError, f"BED file {path}{more}", problems[:_MAX_LISTED])
+    # Dropping every line in silence would leave a blacklist without effect.
+    bare = {_without_prefix(c) for c in assembly.chrom_names}
+    if not rows and any(_without_prefix(c) in bare for c in others):
+        raise AssemblyMismatchError(
+            f"BED file {path} names its chromosomes {sorted(others)[:4]}, assembly {assembly.name!r} names them "
+            f"{list(assembly.chrom_names[:4])}. Only the prefix differs: rewrite the file with the assembly's names."
+        )
+    frame = pd.DataFrame(
+        {
+            "chrom": np.array([r[0] for r in rows], dtype=object),
+            "start": np.array([r[1] for r in rows], dtype=np.int64),
+            "end": np.array([r[2] for r in rows], dtype=np.int64),
+        }
+    )
+    order = {chrom: rank for rank, chrom in enumerate(assembly.chrom_names)}
+    keys = frame.assign(rank=frame["chrom"].map(order).astype(np.int64))
+    return frame.loc[keys.sort_values(["rank", "start", "end"], kind="stable").index].reset_index(drop=True)
+
+
+def _without_prefix(chrom: str) -> str:
+    return chrom[3:] if chrom.lower().startswith("chr") else chrom

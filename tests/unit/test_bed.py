@@ -1,0 +1,53 @@
+"""Intervals from BED files."""
+
+import gzip
+
+import pytest
+
+from epizarr.errors import AssemblyMismatchError, InputFileError
+from epizarr.genome import Assembly
+from epizarr.io.bed import read_intervals
+
+TOY = Assembly("toy", ("chr2", "chr1"), (500, 1000))
+
+
+def write(folder, text):
+    path = folder / "black.bed"
+    path.write_text(text)
+    return path
+
+
+def rows(frame):
+    return list(frame.itertuples(index=False, name=None))
+
+
+def test_read_intervals__orders_by_assembly_and_drops_other_chromosomes(tmp_path):
+    path = write(tmp_path, "track name=x\nchr1\t90\t100\tname\t5\nchrUn\t0\t10\nchr1\t0\t50\nchr2\t0\t500\n")
+    assert rows(read_intervals(path, TOY)) == [("chr2", 0, 500), ("chr1", 0, 50), ("chr1", 90, 100)]
+
+
+def test_read_intervals__reads_gzip(tmp_path):
+    path = tmp_path / "black.bed.gz"
+    path.write_bytes(gzip.compress(b"chr1\t0\t50\n"))
+    assert rows(read_intervals(path, TOY)) == [("chr1", 0, 50)]
+
+
+def test_read_intervals__gives_integer_columns_when_empty(tmp_path):
+    frame = read_intervals(write(tmp_path, "chrUn\t0\t10\n"), TOY)
+    assert (len(frame), str(frame["start"].dtype)) == (0, "int64")
+
+
+def test_read_intervals__refuses_an_end_past_the_chromosome(tmp_path):
+    with pytest.raises(InputFileError, match=r"line 2: chr2:400-501 ends past"):
+        read_intervals(write(tmp_path, "chr2\t400\t500\nchr2\t400\t501\n"), TOY)
+
+
+@pytest.mark.parametrize("line", ["chr1\t5", "chr1\t-5\t9", "chr1\tx\t9", "chr1\t9\t9", "chr1\t9\t5"])
+def test_read_intervals__names_a_bad_line(tmp_path, line):
+    with pytest.raises(InputFileError, match="line 2"):
+        read_intervals(write(tmp_path, f"chr1\t0\t1\n{line}\n"), TOY)
+
+
+def test_read_intervals__does_not_drop_everything_for_a_prefix(tmp_path):
+    with pytest.raises(AssemblyMismatchError, match="Only the prefix differs"):
+        read_intervals(write(tmp_path, "1\t0\t50\n"), TOY)
