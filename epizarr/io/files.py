@@ -1,0 +1,78 @@
+"""Writing a file so that it is there whole or not at all, and hashing files.
+
+A process that is killed leaves at most a ``*.partial`` file beside the one it was writing (Zarr's local store does the
+same); :func:`sweep_partial` removes those before work goes on.
+"""
+
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+from epizarr.errors import InputNotFoundError
+
+_PARTIAL = ".partial"
+_PIECE_BYTES = 1 << 22
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` in one step: a reader sees the old content or all of the new.
+
+    Missing folders are made. The file appears by renaming a temporary file beside it. Should another process sweep that
+    file away or remove the folder meanwhile, it is written again.
+    """
+    for is_last in (False, False, True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_PARTIAL}")
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+            return
+        except FileNotFoundError:
+            if is_last:
+                raise
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def is_partial(name: str, of: str) -> bool:
+    """Whether a file's name is that of a temporary file for one called ``of``."""
+    return name.startswith(f"{of}.") and name.endswith(_PARTIAL)
+
+
+def sweep_partial(folder: Path, *, deep: bool = True) -> int:
+    """Remove what killed writers left in ``folder`` and return how many files that were.
+
+    Parameters
+    ----------
+    folder
+        May be absent.
+    deep
+        Whether folders inside it are swept too. Only for the holder of the lease on what lies there: a live writer's
+        temporary files go as well, and Zarr, unlike :func:`replace_file`, does not write them again.
+    """
+    pattern = f"*{_PARTIAL}"
+    found = folder.rglob(pattern) if deep else folder.glob(pattern)
+    leftovers = [path for path in found if path.is_file()] if folder.is_dir() else []
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's content, as hexadecimal digits. Reads the file once in pieces of 4 MiB.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such file.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                digest.update(piece)
+    except FileNotFoundError as error:
+        raise InputNotFoundError(f"{path}: no such file, so its sha256 cannot be computed.") from error
+    return digest.hexdigest()

@@ -1,0 +1,344 @@
+"""Opening stores and groups, lazily and only when they are whole. Used through :mod:`epizarr.io.store`."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.storage import LocalStore
+
+from epizarr import schema
+from epizarr.errors import IncompleteStoreError, SchemaError, StoreError, StoreNotFoundError, nearest_match
+from epizarr.genome import Assembly, BinGrid, Region
+from epizarr.io.layout import chrom_flags, group_path, parse_path
+from epizarr.io.ledger import WORK, lease_owner
+
+
+@dataclass(frozen=True)
+class GroupInfo:
+    """One group of a store. ``run`` is None where the group's kind has no runs."""
+
+    path: str
+    kind: str
+    cell_type: str
+    binsize: int
+    run: str | None
+    state: str
+
+
+def store_assembly(path: str | Path) -> Assembly:
+    """Read the assembly of a store.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no store at ``path``.
+    SchemaError
+        If its format has another major version.
+    """
+    attrs = store_attrs(Path(path))
+    names = [str(name) for name in read_region(path, "", "chrom_name", {})]
+    return Assembly.from_table(
+        str(attrs["assembly"]), zip(names, read_region(path, "", "chrom_length", {}), strict=True)
+    )
+
+
+def list_groups(path: str | Path) -> list[GroupInfo]:
+    """List the groups of a store, finished or not, sorted by path.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no store at ``path``.
+    """
+    path = Path(path)
+    store_attrs(path)
+    found = []
+    for file in sorted([*path.glob("*/*/*/zarr.json"), *path.glob("*/*/*/*/zarr.json")]):
+        name = file.parent.relative_to(path).as_posix()
+        parsed = parse_path(name)
+        if parsed and not name.startswith(WORK):
+            kind, cell_type, binsize, run = parsed
+            found.append(GroupInfo(name, kind, cell_type, binsize, run, str(group_attrs(path, name).get("state"))))
+    return found
+
+
+def cell_types(path: str | Path) -> list[str]:
+    """Names of the cell types of a store, sorted."""
+    return sorted({info.cell_type for info in list_groups(path)})
+
+
+def has_group(path: str | Path, group: str) -> bool:
+    """Whether a group is there, finished or not."""
+    return (Path(path) / group / "zarr.json").exists()
+
+
+def group_attrs(path: str | Path, group: str) -> dict[str, Any]:
+    """Attributes of a group as they are on disk, whatever its state; :class:`StoreNotFoundError` if it is not there."""
+    file = Path(path) / group / "zarr.json"
+    try:
+        return dict(json.loads(file.read_bytes()).get("attributes", {}))
+    except FileNotFoundError as error:
+        raise StoreNotFoundError(missing_group(Path(path), group)) from error
+    except ValueError as error:
+        raise StoreError(f"{file} is damaged ({error}). Remove the group's folder and make it again.") from error
+
+
+def open_contacts(path: str | Path, cell_type: str, binsize: int) -> xr.Dataset:
+    """Open the contacts of a cell type, lazily; see :func:`open_group`.
+
+    Examples
+    --------
+    >>> ds = open_contacts("atlas.zarr", "GM12878", 10_000)  # doctest: +SKIP
+    >>> select(ds["ice"], "chr21:30,000,000-31,000,000").compute()  # doctest: +SKIP
+    """
+    return open_group(path, group_path("contacts", cell_type, binsize), "contacts")
+
+
+def open_tracks(path: str | Path, cell_type: str, binsize: int = 100) -> xr.Dataset:
+    """Open the tracks of a cell type, lazily; see :func:`open_group`."""
+    return open_group(path, group_path("tracks", cell_type, binsize), "tracks")
+
+
+def open_prediction(path: str | Path, cell_type: str, run: str, binsize: int) -> xr.Dataset:
+    """Open what a run predicted for a cell type, lazily; see :func:`open_group`."""
+    return open_group(path, group_path("predictions", cell_type, binsize, run), "predictions")
+
+
+def open_evaluation(path: str | Path, cell_type: str, run: str, binsize: int) -> xr.Dataset:
+    """Open the scores of a run on a cell type, lazily; see :func:`open_group`."""
+    return open_group(path, group_path("evaluations", cell_type, binsize, run), "evaluations")
+
+
+def open_group(path: str | Path, group: str, kind: str, *, allow_incomplete: bool = False) -> xr.Dataset:
+    """Open one group as a dataset.
+
+    Parameters
+    ----------
+    path
+        Store.
+    group
+        Path of the group in it (:func:`group_path`).
+    kind
+        Key of :data:`epizarr.schema.GROUPS`.
+    allow_incomplete
+        Whether a group that is still being written may be opened: chunks that are not there yet read as missing.
+
+    Returns
+    -------
+    Dataset whose variables are Dask arrays with one block a write unit, so that a computation over blocks reads each file
+    once and its result can be written back block by block; coordinates are in memory. Variables along ``bin`` carry the
+    attribute ``bin_grid``, by which :func:`select` finds a region.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no such store or group; lists what is there.
+    IncompleteStoreError
+        If the group is not complete; says who writes it or how to resume.
+    SchemaError
+        If the store's format has another major version, or the group is not what ``kind`` declares.
+    """
+    path = Path(path).absolute()
+    store_attrs(path)
+    attrs = group_attrs(path, group)
+    where = f"{path}: group {group!r}"
+    schema.check_version(attrs.get("epizarr_schema_version"), where)
+    if attrs.get("state") != "complete" and not allow_incomplete:
+        raise IncompleteStoreError(_unfinished(path, group))
+    arrays = group_arrays(path, group)
+    eager = set(str(attrs.pop("coordinates", "")).split())
+    sizes = _sizes(arrays, eager)
+    variables = {}
+    for name, array in arrays.items():
+        dims = tuple(array.metadata.dimension_names or ())
+        if name in eager:
+            values = array[tuple(slice(0, sizes[d]) for d in dims)]
+            data = values.astype(object) if values.dtype.kind in "TU" else values
+        else:
+            # da.from_zarr and chunks={} would take the chunks inside a shard.
+            data = da.from_array(array, chunks=unit_of(array), name=False, inline_array=True)
+        variables[name] = xr.Variable(dims, data, dict(array.attrs))
+    ds = xr.Dataset(
+        {n: v for n, v in variables.items() if n not in eager},
+        coords={n: v for n, v in variables.items() if n in eager},
+        attrs=_trim_inputs(attrs, variables),
+    )
+    if not allow_incomplete:
+        schema.validate(ds, kind, where)
+    return _with_grid(ds)
+
+
+def grid_of(data: xr.Dataset | xr.DataArray) -> BinGrid:
+    """Return the bin grid of an opened group, or of one of its variables along ``bin``.
+
+    Raises
+    ------
+    SchemaError
+        If ``data`` does not say: it was not opened with :func:`open_group`, or its attributes were dropped.
+    """
+    if isinstance(data, xr.Dataset) and "chrom_name" in data.variables and "binsize" in data.attrs:
+        return Assembly.from_dataset(data).bins(int(data.attrs["binsize"]))
+    text = data.attrs.get("bin_grid") if isinstance(data, xr.DataArray) else None
+    if text is None:
+        raise SchemaError(
+            "this object does not say which bins it has. Use a dataset from open_contacts, open_tracks or open_prediction, or "
+            "a variable of one with its attributes kept (xr.set_options(keep_attrs=True))."
+        )
+    said = json.loads(text)
+    return Assembly.from_table(said["assembly"], said["chroms"].items()).bins(said["binsize"])
+
+
+def select(array: xr.DataArray, region: str | Region) -> xr.DataArray:
+    """Take the bins of a region, with their coordinates. Lazy.
+
+    Parameters
+    ----------
+    array
+        Genome-wide variable along ``bin``, from an opened group.
+    region
+        ``"chr3:1,000,000-3,000,000"`` (0-based, half-open) or a :class:`~epizarr.genome.Region`.
+
+    Returns
+    -------
+    The bins that overlap the region, with coordinates ``chrom`` (int16 code), ``start`` and ``end`` (bp).
+
+    Raises
+    ------
+    RegionError
+        If the region is not on the assembly.
+    ValueError
+        If ``array`` does not hold the whole genome: cut it once.
+    """
+    grid = grid_of(array)
+    if "bin" not in array.dims or array.sizes["bin"] != grid.n_bins:
+        raise ValueError(
+            f"select: {array.name!r} has {array.sizes.get('bin', 0)} bins, the genome {grid.n_bins}; select from the whole "
+            "variable, once."
+        )
+    where = grid.assembly.region(region) if isinstance(region, str) else grid.assembly.check(region)
+    lo, hi = grid.region_extent(where)
+    code, start, end = grid.locate(np.arange(lo, hi))
+    coords = {
+        "chrom": ("bin", code, chrom_flags(grid.assembly)),
+        "start": ("bin", start, {"units": "bp"}),
+        "end": ("bin", end, {"units": "bp"}),
+    }
+    return array.isel(bin=slice(lo, hi)).assign_coords(coords)
+
+
+def read_region(path: str | Path, group: str, variable: str, region: Mapping[str, slice]) -> np.ndarray:
+    """Read part of an array into memory, whatever the state of its group: for tasks that build on each other.
+
+    Missing dims are read whole; slices are in elements along each dim.
+    """
+    array = open_array(Path(path), group, variable)
+    dims = array.metadata.dimension_names
+    return np.asarray(array[tuple(region.get(d, slice(None)) for d in dims)])
+
+
+def group_id(ds: xr.Dataset) -> str:
+    """Identity of a group's content: a hash of its inputs' sha256 and of how they were read.
+
+    Where the files lay and where they came from do not enter.
+    """
+    inputs = json.loads(ds.attrs["inputs"])
+    content = [{k: v for k, v in entry.items() if k not in ("uri", "origin")} for entry in inputs]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def group_arrays(path: Path, group: str) -> dict[str, zarr.Array]:
+    """Open every array of a group for reading, sorted by name.
+
+    Zarr's own listing warns of everything else in the folder, such as the temporary file of a writer at work.
+    """
+    names = sorted(file.parent.name for file in (path / group).glob("*/zarr.json"))
+    return {name: open_array(path, group, name) for name in names}
+
+
+def unit_of(array: zarr.Array) -> tuple[int, ...]:
+    """Shape of an array's write unit."""
+    return tuple(array.shards or array.chunks)
+
+
+def _sizes(arrays: Mapping[str, zarr.Array], eager: Iterable[str]) -> dict[str, int]:
+    """Size of each dim. A data array decides over coordinates, which are longer while a group is growing."""
+    sizes: dict[str, int] = {}
+    eager = set(eager)
+    for name in sorted(arrays, key=lambda n: n not in eager):
+        dims = arrays[name].metadata.dimension_names or ()
+        sizes |= dict(zip(dims, arrays[name].shape, strict=True))
+    return sizes
+
+
+def _trim_inputs(attrs: dict[str, Any], variables: Mapping[str, xr.Variable]) -> dict[str, Any]:
+    """Leave out the inputs of tracks that are being added and cannot be seen yet."""
+    if "inputs" not in attrs or "track" not in variables:
+        return attrs
+    seen = set(variables["track"].values)
+    inputs = [e for e in json.loads(attrs["inputs"]) if e.get("kind") != "track" or e["name"] in seen]
+    return attrs | {"inputs": json.dumps(inputs)}
+
+
+def _with_grid(ds: xr.Dataset) -> xr.Dataset:
+    if "chrom_name" not in ds.variables or "binsize" not in ds.attrs:
+        return ds
+    assembly = Assembly.from_dataset(ds)
+    text = json.dumps({"assembly": assembly.name, "binsize": int(ds.attrs["binsize"]), "chroms": dict(assembly)})
+    for variable in ds.data_vars.values():
+        if "bin" in variable.dims:
+            variable.attrs["bin_grid"] = text
+    return ds
+
+
+def store_attrs(path: Path) -> dict[str, Any]:
+    """Attributes of the root, its version checked."""
+    try:
+        attrs = dict(json.loads((path / "zarr.json").read_bytes()).get("attributes", {}))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        beside = sorted(p.name for p in path.parent.glob("*.zarr")) if path.parent.is_dir() else []
+        raise StoreNotFoundError(
+            f"{path}: no store there. {f'Stores beside it: {beside}.' if beside else 'Make one with epizarr ingest.'}"
+        ) from error
+    schema.check_version(attrs.get("epizarr_schema_version"), str(path))
+    return attrs
+
+
+def missing_group(path: Path, group: str) -> str:
+    """Message for a group that is not there: the nearest name, and what is there."""
+    there = [info.path for info in list_groups(path)]
+    listed: Sequence[str] = there if len(there) <= 12 else [*there[:12], f"… ({len(there)} in all)"]
+    return f"{path}: there is no group {group!r}.{nearest_match(group, there)} The store has {list(listed) or 'no groups yet'}."
+
+
+def _unfinished(path: Path, group: str) -> str:
+    owner = lease_owner(path, group)
+    if owner is not None and not owner.is_dead:
+        return f"{path}: group {group!r} is being written by {owner}. Wait until it has finished."
+    return (
+        f"{path}: group {group!r} is not complete: its writer was stopped. Run the command that made it again; it does what is "
+        "left and declares the group complete."
+    )
+
+
+def open_array(
+    path: Path, group: str, variable: str, *, mode: Literal["r", "r+"] = "r", grown: Mapping[str, int] | None = None
+) -> zarr.Array:
+    """Open one array of a group (of the root: ``group = ""``); with ``grown``, as if it had the size that it will have."""
+    store = LocalStore(path, read_only=mode == "r")
+    try:
+        array = zarr.open_array(store, path=f"{group}/{variable}".strip("/"), mode=mode, zarr_format=3)
+    except FileNotFoundError as error:
+        raise StoreNotFoundError(
+            f"{path}: group {group!r} has no variable {variable!r}. {missing_group(path, group)}"
+        ) from error
+    if not grown:
+        return array
+    shape = tuple(grown.get(d, n) for d, n in zip(array.metadata.dimension_names, array.shape, strict=True))
+    return zarr.Array(zarr.AsyncArray(metadata=array.metadata.update_shape(shape), store_path=array.store_path))
