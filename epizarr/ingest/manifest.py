@@ -1,0 +1,305 @@
+"""Store manifests: the TOML files that say which cell types a store has and from which files they come.
+
+``stores/template.toml`` shows and explains every key. All problems of a manifest are collected and raised at once.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from epizarr.errors import InputNotFoundError, ManifestError, StoreError, nearest_match, raise_all
+from epizarr.io.store import check_name
+from epizarr.schema import BALANCED_VARIABLES
+
+#: The one version of the manifest's layout that is read.
+MANIFEST_SCHEMA = 1
+
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file named in a manifest.
+
+    Parameters
+    ----------
+    path
+        Where it is on this machine. For contacts without the group.
+    uri
+        As the manifest writes it: this is what the store records.
+    group
+        Group inside an HDF5 file (``"resolutions/10000"``), or empty.
+    sha256
+        What its content must hash to, or None if the manifest does not say.
+    origin
+        Free text: where the file came from and what it is.
+    """
+
+    path: Path
+    uri: str
+    group: str = ""
+    sha256: str | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class TrackEntry:
+    """One ``[[cell_type.tracks]]`` of a manifest."""
+
+    name: str
+    input: InputFile
+    uncovered: Literal["nan", "zero"]
+    accession: str = ""
+    strand: str = "."
+    rename_chroms: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ContactsEntry:
+    """One ``[[cell_type.contacts]]`` of a manifest. ``normalisations`` maps a variable to the stored vector's name."""
+
+    input: InputFile
+    binsize: int
+    normalisations: Mapping[str, str]
+    weights_are: Literal["multiplicative", "divisive"] | None = None
+    rename_chroms: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CellTypeEntry:
+    """One ``[[cell_type]]`` of a manifest."""
+
+    name: str
+    tracks: tuple[TrackEntry, ...]
+    contacts: tuple[ContactsEntry, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A whole manifest. ``text`` is the file as it stands, which is what the store records."""
+
+    path: Path
+    text: str
+    assembly: str
+    chrom_sizes: Path | None
+    chromosomes: tuple[str, ...] | None
+    span_bp: int
+    track_binsize: int
+    blacklist: InputFile | None
+    cell_types: tuple[CellTypeEntry, ...]
+
+
+def load_manifest(path: str | Path, env: Mapping[str, str] | None = None) -> Manifest:
+    """Read and check a manifest; the files it names are not looked at.
+
+    Parameters
+    ----------
+    path
+        TOML file. Paths in it are relative to its folder.
+    env
+        Values of ``${NAME}`` in paths. Empty by default: the library does not read environment variables.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such file.
+    ManifestError
+        If it is not TOML, or has unknown keys, missing keys or values that cannot be used: all of them are listed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise InputNotFoundError(f"{path}: no such manifest. stores/template.toml shows how to write one.") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ManifestError(f"{path} is not TOML: {error}.") from error
+    problems: list[str] = []
+    manifest = _read_manifest(path, text, content, env or {}, problems)
+    raise_all(ManifestError, f"manifest {path}", problems)
+    return manifest
+
+
+class _Table:
+    """One table of the manifest: hands out its values, notes what is wrong with them.
+
+    A value that cannot be used is replaced by an empty one of its type, so that reading goes on and finds the rest.
+    """
+
+    def __init__(self, content: Any, where: str, known: Sequence[str], problems: list[str]) -> None:
+        self.where = where
+        self.problems = problems
+        self.content: dict[str, Any] = content if isinstance(content, dict) else {}
+        if not isinstance(content, dict):
+            self.problem(f"is {type(content).__name__}, a table is needed")
+        for key in self.content:
+            if key not in known:
+                self.problem(f"has an unknown key {key!r}.{nearest_match(key, known)} Known keys: {', '.join(known)}")
+
+    def problem(self, text: str) -> None:
+        self.problems.append(f"{self.where} {text}")
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """Text; required if there is no default."""
+        value = self.content.get(key, default)
+        if isinstance(value, str):
+            return value
+        self.problem(f"needs {key!r}" if value is None else f"{key!r} is {value!r}, text is needed")
+        return ""
+
+    def choice(self, key: str, allowed: Sequence[str], default: str | None = None) -> str:
+        value = self.text(key, default)
+        if value not in allowed and (value or key in self.content):
+            self.problem(f"{key!r} is {value!r}; it is one of {', '.join(map(repr, allowed))}")
+        return value
+
+    def positive(self, key: str, default: int | None = None) -> int:
+        value = self.content.get(key, default)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        self.problem(f"needs {key!r}" if value is None else f"{key!r} is {value!r}, a positive whole number is needed")
+        return 0
+
+    def texts(self, key: str) -> dict[str, str]:
+        """Table of text to text, empty if it is not there."""
+        value = self.content.get(key, {})
+        if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
+            return dict(value)
+        self.problem(f'{key!r} is {value!r}, a table of names such as {{ a = "b" }} is needed')
+        return {}
+
+    def tables(self, key: str) -> list[Any]:
+        value = self.content.get(key, [])
+        if isinstance(value, list):
+            return value
+        self.problem(f"{key!r} is to be written with double brackets: [[{key}]]")
+        return []
+
+    def name(self, key: str) -> str:
+        """Text that may name a folder of the store."""
+        value = self.text(key)
+        if value:
+            try:
+                check_name(value, key)
+            except StoreError as error:
+                self.problem(f"has {error}".rstrip("."))
+        return value
+
+
+def _read_manifest(
+    path: Path, text: str, content: dict[str, Any], env: Mapping[str, str], problems: list[str]
+) -> Manifest:
+    top = _Table(content, "the manifest", ("schema", "store", "cell_type"), problems)
+    if content.get("schema") != MANIFEST_SCHEMA:
+        top.problem(f"needs schema = {MANIFEST_SCHEMA}, it has {content.get('schema')!r}")
+    known = ("assembly", "chrom_sizes", "chromosomes", "span_bp", "track_binsize", "blacklist")
+    store = _Table(content.get("store", {}), "[store]", known, problems)
+    span_bp = store.positive("span_bp", 2_000_000)
+    track_binsize = store.positive("track_binsize", 100)
+    chromosomes = store.content.get("chromosomes")
+    if chromosomes is not None and not (
+        isinstance(chromosomes, list) and chromosomes and all(isinstance(c, str) for c in chromosomes)
+    ):
+        store.problem(f"'chromosomes' is {chromosomes!r}, a list of names is needed")
+        chromosomes = None
+    cells = [_read_cell(t, i, path, env, problems) for i, t in enumerate(top.tables("cell_type"), start=1)]
+    if not cells:
+        top.problem("has no [[cell_type]]")
+    _note_repeats("cell type", [c.name for c in cells], "the manifest", problems)
+    for cell in cells:
+        for entry in cell.contacts:
+            where = f"cell type {cell.name!r}, contacts at {entry.binsize} bp:"
+            if not (entry.binsize and span_bp and track_binsize):
+                continue  # noted already
+            if span_bp % entry.binsize:
+                problems.append(f"{where} span_bp = {span_bp} is not a multiple of the bin width")
+            if entry.binsize % track_binsize:
+                problems.append(f"{where} the bin width is not a multiple of track_binsize = {track_binsize}")
+    return Manifest(
+        path=path,
+        text=text,
+        assembly=store.text("assembly"),
+        chrom_sizes=_input(store, "chrom_sizes", path, env).path if "chrom_sizes" in store.content else None,
+        chromosomes=None if chromosomes is None else tuple(chromosomes),
+        span_bp=span_bp,
+        track_binsize=track_binsize,
+        blacklist=_input(store, "blacklist", path, env) if "blacklist" in store.content else None,
+        cell_types=tuple(cells),
+    )
+
+
+def _read_cell(content: Any, number: int, path: Path, env: Mapping[str, str], problems: list[str]) -> CellTypeEntry:
+    name = content.get("name") if isinstance(content, dict) else None
+    where = f"cell type {name!r}" if isinstance(name, str) else f"[[cell_type]] number {number}"
+    table = _Table(content, where, ("name", "tracks", "contacts"), problems)
+    tracks = [_read_track(t, where, path, env, problems) for t in table.tables("tracks")]
+    contacts = [_read_contacts(t, where, path, env, problems) for t in table.tables("contacts")]
+    if not tracks and not contacts:
+        table.problem("has neither [[cell_type.tracks]] nor [[cell_type.contacts]]")
+    _note_repeats("track", [t.name for t in tracks], where, problems)
+    _note_repeats("contacts at binsize", [str(c.binsize) for c in contacts], where, problems)
+    return CellTypeEntry(table.name("name"), tuple(tracks), tuple(contacts))
+
+
+def _read_track(content: Any, cell: str, path: Path, env: Mapping[str, str], problems: list[str]) -> TrackEntry:
+    known = ("name", "file", "uncovered", "accession", "strand", "rename_chroms", "sha256", "origin")
+    name = content.get("name") if isinstance(content, dict) else None
+    table = _Table(content, f"{cell}, track {name!r}:", known, problems)
+    return TrackEntry(
+        name=table.name("name"),
+        input=_input(table, "file", path, env),
+        uncovered=cast(Literal["nan", "zero"], table.choice("uncovered", ("nan", "zero"))),
+        accession=table.text("accession", ""),
+        strand=table.choice("strand", ("+", "-", "."), "."),
+        rename_chroms=table.texts("rename_chroms"),
+    )
+
+
+def _read_contacts(content: Any, cell: str, path: Path, env: Mapping[str, str], problems: list[str]) -> ContactsEntry:
+    known = ("file", "binsize", "normalisations", "weights_are", "rename_chroms", "sha256", "origin")
+    file = content.get("file") if isinstance(content, dict) else None
+    table = _Table(content, f"{cell}, contacts {file!r}:", known, problems)
+    normalisations = table.texts("normalisations")
+    for variable in normalisations:
+        if variable not in BALANCED_VARIABLES:
+            table.problem(
+                f"'normalisations' names {variable!r}, which is no variable of the store."
+                f'{nearest_match(variable, BALANCED_VARIABLES)} Write {{ variable = "name in the file" }} with one of '
+                f"{', '.join(BALANCED_VARIABLES)}"
+            )
+    weights_are = table.choice("weights_are", ("multiplicative", "divisive"), "") or None
+    return ContactsEntry(
+        input=_input(table, "file", path, env),
+        binsize=table.positive("binsize"),
+        normalisations=normalisations,
+        weights_are=cast(Literal["multiplicative", "divisive"] | None, weights_are),
+        rename_chroms=table.texts("rename_chroms"),
+    )
+
+
+def _input(table: _Table, key: str, manifest: Path, env: Mapping[str, str]) -> InputFile:
+    """Read a path and what goes with it."""
+    uri = table.text(key)
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] in env:
+            return env[match[1]]
+        known = f"Known: {', '.join(sorted(env)[:8])}" if 0 < len(env) <= 8 else "Set it in the environment"
+        table.problem(f"{key!r} uses ${{{match[1]}}}, which is not set.{nearest_match(match[1], list(env))} {known}")
+        return ""
+
+    file, _, group = _VARIABLE.sub(value, uri).partition("::")
+    sha256 = table.text("sha256", "") if key == "file" else ""
+    if sha256 and not _SHA256.fullmatch(sha256):
+        table.problem(f"'sha256' is {sha256!r}; 64 hexadecimal digits in lower case are needed")
+    origin = table.text("origin", "") if key == "file" else ""
+    return InputFile(manifest.parent / file, uri, group, sha256 or None, origin)
+
+
+def _note_repeats(what: str, names: Sequence[str], where: str, problems: list[str]) -> None:
+    for name in sorted({n for n in names if n and names.count(n) > 1}):
+        problems.append(f"{where} has {what} {name!r} more than once; each needs its own name")

@@ -1,0 +1,416 @@
+"""What an ingest will do, worked out before anything is written: groups, arrays, tasks, and refusals.
+
+:func:`plan` opens every input and reads its header only. What it cannot know is what the inputs hash to, so changed inputs of
+a finished group are found by :func:`epizarr.ingest.run.ingest`, still before anything is written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from epizarr.errors import EpizarrError, ManifestError, raise_all
+from epizarr.genome import Assembly, BinGrid
+from epizarr.ingest.manifest import CellTypeEntry, ContactsEntry, InputFile, Manifest, TrackEntry
+from epizarr.io.bed import read_intervals
+from epizarr.io.bigwig import inspect_bigwig
+from epizarr.io.chromsizes import check_file_assembly, open_assembly
+from epizarr.io.contacts import ContactsFile, open_contacts_file
+from epizarr.io.store import (
+    BAND_ROWS,
+    TRACK_CHUNK,
+    TRACK_SHARD,
+    ArraySpec,
+    check_store_path,
+    grid_coords,
+    group_attrs,
+    group_path,
+    has_group,
+    open_group,
+)
+
+#: Memory that reading takes besides its result, as the readers state it.
+_READ_TRACK_BYTES, _READ_BAND_BYTES, _READ_MARGINALS_BYTES = 30 << 20, 250 << 20, 500 << 20
+#: A block task takes up to 8 chunks of rows, and at most this many pixels.
+_BLOCK_CHUNKS, _BLOCK_PIXELS = 8, 1 << 23
+
+Action = Literal["new", "resume", "grow", "replace", "none"]
+
+
+@dataclass(frozen=True)
+class TrackInput:
+    """A track and the names its file gives to the store's chromosomes, ``{store: file}``."""
+
+    entry: TrackEntry
+    chroms: Mapping[str, str]
+
+    def parameters(self) -> dict[str, Any]:
+        """What besides the file's content decides the stored values."""
+        e = self.entry
+        return {
+            "uncovered": e.uncovered,
+            "strand": e.strand,
+            "accession": e.accession,
+            "rename_chroms": dict(sorted(e.rename_chroms.items())),
+        }
+
+
+@dataclass(frozen=True)
+class TracksPlan:
+    """One group of tracks. ``tracks`` are in the store's order: those it has first, then new ones as in the manifest."""
+
+    cell: CellTypeEntry
+    grid: BinGrid
+    tracks: tuple[TrackInput, ...]
+    intervals: pd.DataFrame
+    blacklist: InputFile | None
+    action: Action
+    n_old: int
+
+    kind = "tracks"
+
+    @property
+    def path(self) -> str:
+        """Path of the group in the store."""
+        return group_path("tracks", self.cell.name, self.grid.binsize)
+
+    @property
+    def inputs(self) -> list[InputFile]:
+        """Every file the group is made from."""
+        return [*([self.blacklist] if self.blacklist else []), *(t.entry.input for t in self.tracks)]
+
+    @cached_property
+    def arrays(self) -> dict[str, ArraySpec]:
+        """Layout of the group's arrays, with all tracks."""
+        n_bins = self.grid.n_bins
+        return {
+            "blacklisted": ArraySpec(("bin",), (n_bins,), "b1"),
+            "signal": ArraySpec(("track", "bin"), (len(self.tracks), n_bins), "f4", (1, TRACK_CHUNK), (1, TRACK_SHARD)),
+        }
+
+    def made_anew(self) -> "TracksPlan":
+        """Return the plan for writing the whole group, tracks in the manifest's order."""
+        order = [entry.name for entry in self.cell.tracks]
+        tracks = tuple(sorted(self.tracks, key=lambda t: order.index(t.entry.name)))
+        return replace(self, tracks=tracks, n_old=0, action="replace")
+
+    def coords(self) -> dict[str, np.ndarray]:
+        """Coordinates of the group, with all tracks."""
+        return grid_coords(self.grid, bin_table=False) | self.track_coords()
+
+    def track_coords(self) -> dict[str, np.ndarray]:
+        """Coordinates along ``track``."""
+        entries = [t.entry for t in self.tracks]
+        return {
+            "track": np.array([e.name for e in entries], dtype=object),
+            "accession": np.array([e.accession for e in entries], dtype=object),
+            "strand": np.array([e.strand for e in entries], dtype=object),
+        }
+
+    @property
+    def shards(self) -> list[tuple[int, int]]:
+        """Bins of each write unit."""
+        return _cuts(self.grid.n_bins, TRACK_SHARD)
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks if none is done yet."""
+        return (len(self.tracks) - self.n_old) * len(self.shards) + (0 if self.action == "grow" else len(self.shards))
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most memory of one task, in bytes: the shard, its compressed copy, and what reading takes."""
+        n = min(TRACK_SHARD, self.grid.n_bins)
+        return _READ_TRACK_BYTES + n * (4 + 4 + 4) + TRACK_SHARD * 4
+
+
+@dataclass(frozen=True)
+class ContactsPlan:
+    """One group of contacts. ``chroms`` are the names the file gives to the store's chromosomes, ``{store: file}``."""
+
+    cell: CellTypeEntry
+    entry: ContactsEntry
+    grid: BinGrid
+    n_diagonals: int
+    file: ContactsFile
+    chroms: Mapping[str, str]
+    intervals: pd.DataFrame
+    blacklist: InputFile | None
+    action: Action
+
+    kind = "contacts"
+
+    @property
+    def path(self) -> str:
+        """Path of the group in the store."""
+        return group_path("contacts", self.cell.name, self.grid.binsize)
+
+    @property
+    def inputs(self) -> list[InputFile]:
+        """Every file the group is made from."""
+        return [*([self.blacklist] if self.blacklist else []), self.entry.input]
+
+    @property
+    def ignore_diags(self) -> dict[str, int]:
+        """Diagonals that each variable's weights ignore."""
+        found = self.file.info.normalisations
+        return {variable: found[name].ignore_diags for variable, name in sorted(self.entry.normalisations.items())}
+
+    def parameters(self) -> dict[str, Any]:
+        """What besides the file's content decides the stored values."""
+        e = self.entry
+        found = self.file.info.normalisations
+        return {
+            "group": e.input.group,
+            "normalisations": {v: [n, found[n].convention] for v, n in sorted(e.normalisations.items())},
+            "rename_chroms": dict(sorted(e.rename_chroms.items())),
+        }
+
+    @cached_property
+    def arrays(self) -> dict[str, ArraySpec]:
+        """Layout of the group's arrays."""
+        n, k, n_chroms = self.grid.n_bins, self.n_diagonals, len(self.grid.assembly)
+        arrays = {"bad_bin": ArraySpec(("bin",), (n,), "b1")}
+        for name in ("count", *sorted(self.entry.normalisations)):
+            arrays[name] = ArraySpec(("bin", "diagonal"), (n, k), "f4", (BAND_ROWS, k))
+            arrays[f"expected_{name}"] = ArraySpec(("chroms", "diagonal"), (n_chroms, k), "f8", attrs={"of": name})
+            arrays[f"n_valid_{name}"] = ArraySpec(("chroms", "diagonal"), (n_chroms, k), "i8", attrs={"of": name})
+            if name != "count":
+                attrs = {"stored_as": self.entry.normalisations[name], "ignore_diags": self.ignore_diags[name]}
+                arrays[f"weight_{name}"] = ArraySpec(("bin",), (n,), "f8", attrs=attrs)
+        return arrays
+
+    def coords(self) -> dict[str, np.ndarray]:
+        """Coordinates of the group."""
+        return grid_coords(self.grid, self.n_diagonals)
+
+    def made_anew(self) -> "ContactsPlan":
+        """Return the plan for writing the whole group again."""
+        return replace(self, action="replace")
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """Bins of each task: several chunks of rows."""
+        n_chunks = max(1, min(_BLOCK_CHUNKS, _BLOCK_PIXELS // (BAND_ROWS * self.n_diagonals)))
+        return _cuts(self.grid.n_bins, n_chunks * BAND_ROWS)
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks if none is done yet: marginals of each chromosome, blocks, masks and expected values."""
+        return len(self.chroms) + len(self.blocks) + 2
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most memory of one task, in bytes."""
+        lo, hi = self.blocks[0]
+        # Counts and one balanced band at a time, in both widths, and the masks; float64 bands are temporary.
+        block = _READ_BAND_BYTES + (hi - lo) * self.n_diagonals * (4 + 8 + 8 + 4 + 4 + 2)
+        return max(block, _READ_MARGINALS_BYTES + 3 * 8 * int(self.grid.chrom_n_bins.max()))
+
+
+GroupPlan = TracksPlan | ContactsPlan
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an ingest will do. ``str(plan)`` is the table that ``--dry-run`` prints; :meth:`table` gives its rows."""
+
+    manifest: Manifest
+    store: Path
+    assembly: Assembly
+    groups: tuple[GroupPlan, ...]
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks if none is done yet."""
+        return sum(g.n_tasks for g in self.groups if g.action != "none")
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all arrays before compression."""
+        return sum(a.n_bytes for g in self.groups for a in g.arrays.values())
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most memory of one task, in bytes; as many tasks run at a time as there are threads or workers."""
+        return max((g.peak_bytes for g in self.groups if g.action != "none"), default=0)
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row an array: group, what will be done, array, dims, shape, dtype, chunks, shards and bytes."""
+        return [
+            {
+                "group": g.path,
+                "action": _ACTIONS[g.action],
+                "array": name,
+                "dims": spec.dims,
+                "shape": spec.shape,
+                "dtype": np.dtype(spec.dtype).name,
+                "chunks": spec.chunk_shape,
+                "shards": spec.shards,
+                "n_bytes": spec.n_bytes,
+            }
+            for g in self.groups
+            for name, spec in g.arrays.items()
+        ]
+
+    def __str__(self) -> str:
+        n_chroms = len(self.assembly)
+        lines = [f"{self.store}: assembly {self.assembly.name}, {n_chroms} chromosome{'s' * (n_chroms != 1)}"]
+        for g in self.groups:
+            lines.append(
+                f"{g.path}: {_ACTIONS[g.action]}"
+                + (f"; {g.n_tasks} tasks, at most {_size(g.peak_bytes)} each" if g.action != "none" else "")
+            )
+            for name, spec in g.arrays.items():
+                cut = f"chunks {_shape(spec.chunk_shape)}" + (
+                    f" in shards {_shape(spec.shards)}" if spec.shards else ""
+                )
+                lines.append(
+                    f"  {name:<18} {np.dtype(spec.dtype).name:<8} {_shape(spec.shape):<16} {cut:<40} {_size(spec.n_bytes):>9}"
+                )
+        lines.append(
+            f"{_size(self.n_bytes)} before compression, {self.n_tasks} tasks, at most {_size(self.peak_bytes)} of memory each"
+        )
+        return "\n".join(lines)
+
+
+_ACTIONS: dict[Action, str] = {
+    "new": "to be written",
+    "resume": "begun, to be finished",
+    "grow": "complete, tracks to be added",
+    "replace": "complete, to be removed and written again",
+    "none": "complete; inputs will be compared",
+}
+
+
+def plan(manifest: Manifest, store: str | Path, *, overwrite: bool = False) -> Plan:
+    """Open every input of a manifest and work out what to write.
+
+    Parameters
+    ----------
+    manifest
+        From :func:`~epizarr.ingest.manifest.load_manifest`.
+    store
+        Store to make or to add to. Nothing is written.
+    overwrite
+        Whether a complete group may be made anew where it does not agree with the manifest.
+
+    Raises
+    ------
+    ManifestError
+        Once, with every problem of every input: a missing or damaged file, another assembly, names that do not match, a bin
+        size or normalisation that is not there, a track that the store has and the manifest has not.
+    AssemblyMismatchError, StoreError
+        If the store exists and has another assembly.
+    """
+    store = Path(store)
+    sizes, chromosomes = manifest.chrom_sizes, manifest.chromosomes
+    assembly = open_assembly(manifest.assembly, chrom_sizes=sizes, chromosomes=chromosomes)
+    check_store_path(store, assembly)
+    problems: list[str] = []
+    blacklist, intervals = _blacklist(manifest, assembly, problems)
+    groups: list[GroupPlan] = []
+    for cell in manifest.cell_types:
+        if cell.tracks:
+            grid = assembly.bins(manifest.track_binsize)
+            tracks = _inspect_tracks(cell, assembly, problems)
+            if tracks is not None:
+                path = group_path("tracks", cell.name, grid.binsize)
+                action, ordered, n_old = _compare_tracks(store, path, tracks, overwrite, problems)
+                groups.append(TracksPlan(cell, grid, ordered, intervals, blacklist, action, n_old))
+        for entry in cell.contacts:
+            found = _inspect_contacts(cell, entry, assembly, problems)
+            if found is not None:
+                file, chroms = found
+                grid = assembly.bins(entry.binsize)
+                action = _action(store, group_path("contacts", cell.name, grid.binsize))
+                n_diagonals = manifest.span_bp // entry.binsize
+                groups.append(ContactsPlan(cell, entry, grid, n_diagonals, file, chroms, intervals, blacklist, action))
+    raise_all(ManifestError, f"manifest {manifest.path}", problems)
+    return Plan(manifest, store, assembly, tuple(groups))
+
+
+def _blacklist(manifest: Manifest, assembly: Assembly, problems: list[str]) -> tuple[InputFile | None, pd.DataFrame]:
+    empty = pd.DataFrame({"chrom": [], "start": [], "end": []})
+    if manifest.blacklist is None:
+        return None, empty
+    try:
+        return manifest.blacklist, read_intervals(manifest.blacklist.path, assembly)
+    except EpizarrError as error:
+        problems.append(f"blacklist: {error}")
+        return manifest.blacklist, empty
+
+
+def _inspect_tracks(cell: CellTypeEntry, assembly: Assembly, problems: list[str]) -> list[TrackInput] | None:
+    """Open each track's file; None if one of them cannot be used."""
+    tracks, before = [], len(problems)
+    for entry in cell.tracks:
+        try:
+            chroms = check_file_assembly(inspect_bigwig(entry.input.path), assembly, entry.rename_chroms)
+        except EpizarrError as error:
+            problems.append(f"cell type {cell.name!r}, track {entry.name!r}: {error}")
+        else:
+            tracks.append(TrackInput(entry, chroms))
+    return tracks if len(problems) == before else None
+
+
+def _inspect_contacts(
+    cell: CellTypeEntry, entry: ContactsEntry, assembly: Assembly, problems: list[str]
+) -> tuple[ContactsFile, dict[str, str]] | None:
+    uri = str(entry.input.path) + (f"::{entry.input.group}" if entry.input.group else "")
+    try:
+        file = open_contacts_file(uri, entry.binsize, convention=entry.weights_are)
+        chroms = check_file_assembly(file.info, assembly, entry.rename_chroms)
+        file.require_normalisations(sorted(set(entry.normalisations.values())), list(chroms.values()))
+    except EpizarrError as error:
+        problems.append(f"cell type {cell.name!r}, contacts at {entry.binsize} bp: {error}")
+        return None
+    return file, chroms
+
+
+def _action(store: Path, group: str) -> Action:
+    if not has_group(store, group):
+        return "new"
+    return "none" if group_attrs(store, group).get("state") == "complete" else "resume"
+
+
+def _compare_tracks(
+    store: Path, group: str, tracks: Sequence[TrackInput], overwrite: bool, problems: list[str]
+) -> tuple[Action, tuple[TrackInput, ...], int]:
+    """What to do with a group of tracks, its tracks in the store's order, and how many of them it has already."""
+    action = _action(store, group)
+    if action != "none":
+        return action, tuple(tracks), 0
+    there = [str(name) for name in open_group(store, group, "tracks")["track"].values]
+    by_name = {t.entry.name: t for t in tracks}
+    missing = [name for name in there if name not in by_name]
+    if missing and overwrite:
+        return "replace", tuple(tracks), 0
+    if missing:
+        problems.append(
+            f"the store's group {group!r} has tracks {missing} that the manifest does not list. Put them back, or pass "
+            "--overwrite to make the group anew without them"
+        )
+    known = [by_name[name] for name in there if name in by_name]
+    new = [t for t in tracks if t.entry.name not in there]
+    return "grow" if new else "none", (*known, *new), len(known)
+
+
+def _cuts(n: int, step: int) -> list[tuple[int, int]]:
+    return [(lo, min(lo + step, n)) for lo in range(0, n, step)]
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} GiB"
