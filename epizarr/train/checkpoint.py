@@ -1,0 +1,433 @@
+"""Checkpoints: a folder of safetensors, JSON and TOML that is written whole or not at all, and never runs code.
+
+``RUNDIR/checkpoints/step-XXXXXXXX`` holds
+
+- ``model.safetensors``: the network's state dict;
+- ``training.safetensors``: the optimiser's moments and the random generators' states, needed only to go on training;
+- ``checkpoint.json``: what the network is, which tracks it reads, its fitted transforms, what it was trained on, and where
+  in the run it stands;
+- ``config.toml``: the resolved configuration.
+
+``RUNDIR/best`` and ``RUNDIR/last`` point to one of them. They are relative symbolic links because replacing a link is one
+atomic rename, needs no second copy of a gigabyte, and survives moving the run folder. No wall time is written, so the same
+run gives the same bytes.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from epizarr.errors import CheckpointError, EpizarrError, InputNotFoundError, raise_all
+from epizarr.io.files import file_sha256
+from epizarr.nn import Epiphany, NetworkConfig
+from epizarr.train.config import TrainConfig, config_from_toml, config_toml
+from epizarr.transforms import Transform
+
+#: "MAJOR.MINOR" of the folder's format; another major is refused.
+CHECKPOINT_VERSION = "1.0"
+CHECKPOINT_FOLDER = "checkpoints"
+
+_MODEL, _TRAINING, _CARD, _CONFIG = "model.safetensors", "training.safetensors", "checkpoint.json", "config.toml"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything about a trained network but its weights.
+
+    Parameters
+    ----------
+    network
+        Shape of the network.
+    tracks
+        Track names in the order of its channels.
+    track_binsize, binsize
+        Bin widths of tracks and contacts in bp.
+    n_bins
+        Bins of a training window.
+    target_variable
+        Variable of the contacts group that it predicts.
+    target_transform
+        Transform of the target, fitted on the training regions.
+    track_transforms
+        Transform of each track, fitted on the training regions.
+    min_diagonal
+        First diagonal that loss and metrics count.
+    assembly
+        Name of the store's assembly.
+    trained_on
+        ``{"cell_types": [names], "splits": {"train": [regions], "validation": [regions], "test": [regions]}}``, as text.
+    inputs
+        sha256 of the files behind the data: ``{cell type: {input name: sha256}}``.
+    config
+        The resolved configuration.
+    """
+
+    network: NetworkConfig
+    tracks: tuple[str, ...]
+    track_binsize: int
+    binsize: int
+    n_bins: int
+    target_variable: str
+    target_transform: Transform
+    track_transforms: dict[str, Transform]
+    min_diagonal: int
+    assembly: str
+    trained_on: dict[str, Any]
+    inputs: dict[str, dict[str, str]]
+    config: TrainConfig
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands. The next step is step ``epoch_step`` of epoch ``epoch``, both counted from 0.
+
+    Parameters
+    ----------
+    epoch, epoch_step
+        The resume point.
+    step
+        Steps done in all.
+    loss_sum, n_pixels
+        Squared errors and valid pixels of this epoch's steps so far: the running training loss.
+    best_loss, best_step
+        Lowest validation loss so far and the step it was reached at, None before the first.
+    log_rows
+        Rows of ``log.csv`` written so far.
+    """
+
+    epoch: int = 0
+    epoch_step: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    n_pixels: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+    log_rows: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint(ModelCard):
+    """A checkpoint read from disk: the card, the weights, and where the run stood.
+
+    Parameters
+    ----------
+    state
+        State dict of the network, on the CPU.
+    position
+        Where in its run the network stands.
+    sha256
+        Hash of ``model.safetensors``, which identifies the network.
+    path
+        Folder it was read from, links resolved.
+    """
+
+    state: dict[str, Tensor] = field(repr=False)
+    position: Position
+    sha256: str
+    path: Path
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return self.position.epoch
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.position.step
+
+    def model(self) -> Epiphany:
+        """Return the network with its weights, on the CPU, in evaluation mode."""
+        model = Epiphany(self.network)
+        model.load_state_dict(self.state)
+        return model.eval()
+
+
+def save_checkpoint(
+    run_dir: Path,
+    card: ModelCard,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    position: Position,
+) -> Path:
+    """Write a checkpoint, move the pointers to it, and drop the folders that no pointer names.
+
+    Killed at any moment, it leaves ``last`` and ``best`` on whole checkpoints: the folder is written under another name,
+    flushed to disk and renamed; then each link is replaced by a rename.
+
+    Parameters
+    ----------
+    run_dir
+        The run's folder.
+    card
+        What the network is.
+    model, optimizer
+        What is trained.
+    position
+        Where the run stands; ``best`` moves too if this is the best step.
+
+    Returns
+    -------
+    The checkpoint's folder.
+    """
+    folder = run_dir / CHECKPOINT_FOLDER / f"step-{position.step:08d}"
+    partial = folder.with_name(folder.name + ".partial")
+    for stale in (partial, folder):  # left by a run that was killed and has now come here again
+        if stale.exists():
+            shutil.rmtree(stale)
+    partial.mkdir(parents=True)
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, partial / _MODEL
+    )
+    save_file(_training_tensors(model, optimizer), partial / _TRAINING)
+    document = {
+        "checkpoint_version": CHECKPOINT_VERSION,
+        "model_sha256": file_sha256(partial / _MODEL),
+        "training_sha256": file_sha256(partial / _TRAINING),
+        "position": dataclasses.asdict(position),
+        **_card_document(card),
+    }
+    (partial / _CARD).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (partial / _CONFIG).write_text(config_toml(card.config), encoding="utf-8")
+    for path in (*partial.iterdir(), partial):
+        _flush(path)
+    os.replace(partial, folder)
+    _flush(folder.parent)
+    _point_to(run_dir, "last", folder)
+    settle_checkpoints(run_dir, position)
+    return folder
+
+
+def _point_to(run_dir: Path, name: str, folder: Path) -> None:
+    """Make ``RUNDIR/name`` a link to a checkpoint's folder, replacing an older link in one step."""
+    link = run_dir / f".{name}.partial"
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.resolve().relative_to(run_dir.resolve()), target_is_directory=True)
+    os.replace(link, run_dir / name)
+    _flush(run_dir)
+
+
+def settle_checkpoints(run_dir: Path, position: Position) -> None:
+    """Finish what a kill behind the move of ``last`` left undone: move ``best``, remove what no pointer names.
+
+    Parameters
+    ----------
+    run_dir
+        The run's folder.
+    position
+        Position of the checkpoint that ``last`` names.
+    """
+    for name in ("last", "best"):
+        (run_dir / f".{name}.partial").unlink(missing_ok=True)
+    if position.best_step == position.step:
+        _point_to(run_dir, "best", (run_dir / "last").resolve())
+    kept = {(run_dir / name).resolve() for name in ("last", "best")}
+    for folder in sorted((run_dir / CHECKPOINT_FOLDER).glob("step-*")):
+        if folder.resolve() not in kept:
+            shutil.rmtree(folder)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read and check a checkpoint.
+
+    Parameters
+    ----------
+    path
+        ``RUNDIR/best``, ``RUNDIR/last`` or a checkpoint's own folder.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such folder; lists the checkpoints near it.
+    CheckpointError
+        If a file is missing or was changed, the format has another major version, or weights, tracks and transforms do
+        not fit each other. Nothing in a checkpoint is executed.
+    """
+    folder = _checkpoint_folder(Path(path))
+    where = f"checkpoint {path}"
+    missing = [name for name in (_MODEL, _CARD, _CONFIG) if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(f"{where}: {', '.join(missing)} missing. It was not copied whole; copy the folder again.")
+    document = _read_document(folder / _CARD, where)
+    sha256 = _checked_sha256(folder / _MODEL, document.get("model_sha256"), where)
+    try:
+        config = config_from_toml((folder / _CONFIG).read_text(encoding="utf-8"), f"{where}: {_CONFIG}")
+        card = _card_from_document(document, config)
+        position = Position(**document["position"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        # EpizarrErrors are ValueErrors too: a config or transform that this version refuses names its own problem.
+        reason = str(error) if isinstance(error, EpizarrError) else f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"{where}: {_CARD} or {_CONFIG} cannot be used ({reason}).") from error
+    state = _load_tensors(folder / _MODEL, where)
+    problems = _card_problems(card) + _state_problems(state, card.network)
+    raise_all(CheckpointError, where, problems)
+    fields = {f.name: getattr(card, f.name) for f in dataclasses.fields(card)}
+    return Checkpoint(**fields, state=state, position=position, sha256=sha256, path=folder)
+
+
+def load_training_state(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a checkpoint's weights, optimiser moments and random states back: training goes on as if never stopped.
+
+    Parameters
+    ----------
+    checkpoint
+        From :func:`load_checkpoint`.
+    model, optimizer
+        As they were made at the start of the run; changed in place.
+
+    Raises
+    ------
+    CheckpointError
+        If the training state is missing, changed, or belongs to another network.
+    """
+    where = f"checkpoint {checkpoint.path}"
+    file = checkpoint.path / _TRAINING
+    if not file.is_file():
+        raise CheckpointError(f"{where}: {_TRAINING} is missing, so it can predict but not be trained on.")
+    document = _read_document(checkpoint.path / _CARD, where)
+    _checked_sha256(file, document.get("training_sha256"), where)
+    tensors = _load_tensors(file, where)
+    model.load_state_dict(checkpoint.state)
+    parameters = dict(model.named_parameters())
+    moments: dict[int, dict[str, Tensor]] = {}
+    for index, (name, parameter) in enumerate(parameters.items()):
+        prefix = f"optimizer.{name}:"
+        found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        wrong = [key for key, value in found.items() if key != "step" and value.shape != parameter.shape]
+        if wrong:
+            raise CheckpointError(f"{where}: optimiser state {wrong} of {name} does not have the parameter's shape.")
+        if found:
+            moments[index] = found
+    if len(moments) not in (0, len(parameters)) or "rng.cpu" not in tensors:
+        raise CheckpointError(f"{where}: {_TRAINING} does not hold the state of every parameter and generator.")
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    torch.set_rng_state(tensors["rng.cpu"])
+    if "rng.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["rng.cuda"])
+
+
+def _training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    tensors = {"rng.cpu": torch.get_rng_state()}
+    if any(parameter.is_cuda for parameter in model.parameters()):
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    state = optimizer.state_dict()["state"]
+    for index, (name, _) in enumerate(model.named_parameters()):
+        for key, value in state.get(index, {}).items():
+            tensors[f"optimizer.{name}:{key}"] = value.detach().cpu().contiguous()
+    return tensors
+
+
+def _card_document(card: ModelCard) -> dict[str, Any]:
+    document = {f.name: getattr(card, f.name) for f in dataclasses.fields(ModelCard) if f.name != "config"}
+    document["network"] = dataclasses.asdict(card.network)
+    document["target_transform"] = json.loads(card.target_transform.to_json())
+    document["track_transforms"] = {name: json.loads(t.to_json()) for name, t in card.track_transforms.items()}
+    return document
+
+
+def _card_from_document(document: dict[str, Any], config: TrainConfig) -> ModelCard:
+    values = {f.name: document[f.name] for f in dataclasses.fields(ModelCard) if f.name != "config"}
+    values["network"] = NetworkConfig(**values["network"])
+    values["tracks"] = tuple(values["tracks"])
+    values["target_transform"] = Transform.from_json(json.dumps(values["target_transform"]))
+    values["track_transforms"] = {
+        name: Transform.from_json(json.dumps(raw)) for name, raw in values["track_transforms"].items()
+    }
+    return ModelCard(**values, config=config)
+
+
+def _card_problems(card: ModelCard) -> list[str]:
+    network = card.network
+    problems = []
+    if len(card.tracks) != network.n_tracks:
+        problems.append(f"{len(card.tracks)} tracks are named, the network has {network.n_tracks}")
+    if set(card.track_transforms) != set(card.tracks):
+        problems.append(
+            f"transforms are kept for {sorted(card.track_transforms)}, the tracks are {sorted(card.tracks)}"
+        )
+    if card.binsize != network.stride * card.track_binsize:
+        problems.append(
+            f"bins of {card.binsize} bp are not the network's {network.stride} track bins of {card.track_binsize} bp"
+        )
+    if not 0 <= card.min_diagonal < network.n_offsets:
+        problems.append(f"min_diagonal is {card.min_diagonal}, the network has {network.n_offsets} offsets")
+    if "cell_types" not in card.trained_on or "train" not in card.trained_on.get("splits", {}):
+        problems.append("trained_on does not say which cell types and regions were trained on")
+    return problems
+
+
+def _state_problems(state: dict[str, Tensor], network: NetworkConfig) -> list[str]:
+    with torch.device("meta"):
+        wanted = {name: (tuple(t.shape), t.dtype) for name, t in Epiphany(network).state_dict().items()}
+    found = {name: (tuple(t.shape), t.dtype) for name, t in state.items()}
+    problems = [f"tensor {name} is missing" for name in wanted if name not in found]
+    problems += [f"tensor {name} is not part of the network" for name in found if name not in wanted]
+    problems += [
+        f"tensor {name} is {found[name][1]} {found[name][0]}, the network's is {wanted[name][1]} {wanted[name][0]}"
+        for name in wanted
+        if name in found and found[name] != wanted[name]
+    ]
+    return problems
+
+
+def _checkpoint_folder(path: Path) -> Path:
+    folder = path.resolve()
+    if (folder / _CARD).is_file():
+        return folder
+    if (folder / "best").exists():
+        raise CheckpointError(
+            f"checkpoint {path} is a run folder; give one of its checkpoints: {path}/best or {path}/last."
+        )
+    if not folder.is_dir():
+        near = [name for name in ("best", "last") if (path.parent / name).exists()]
+        listed = f"{path.parent} has {' and '.join(near)}" if near else f"{path.parent} holds no checkpoint"
+        raise InputNotFoundError(f"checkpoint {path}: no such folder; {listed}.")
+    return folder
+
+
+def _read_document(path: Path, where: str) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # bad JSON or bad UTF-8
+        raise CheckpointError(f"{where}: {path.name} is not JSON ({error}).") from error
+    version = str(document.get("checkpoint_version")) if isinstance(document, dict) else "None"
+    if version.split(".")[0] != CHECKPOINT_VERSION.split(".")[0]:
+        raise CheckpointError(
+            f"{where}: format {version}, this epizarr reads {CHECKPOINT_VERSION.split('.')[0]}.x. Use the release that wrote it."
+        )
+    return dict(document)
+
+
+def _load_tensors(path: Path, where: str) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise CheckpointError(f"{where}: {path.name} is not a safetensors file ({error}).") from error
+
+
+def _checked_sha256(path: Path, wanted: object, where: str) -> str:
+    found = file_sha256(path)
+    if found != wanted:
+        raise CheckpointError(
+            f"{where}: {path.name} has sha256 {found[:12]}…, {_CARD} says {str(wanted)[:12]}…. "
+            "The file was changed or not copied whole; copy the checkpoint again."
+        )
+    return found
+
+
+def _flush(path: Path) -> None:
+    """Push a file or folder to disk, so that a rename cannot become durable before what it names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

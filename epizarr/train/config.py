@@ -1,0 +1,466 @@
+"""What a training run is: TOML read into frozen dataclasses, named configurations, and overrides.
+
+Every field is *scientific* (it changes the trained parameters or the choice of the checkpoint) or *execution* (it changes
+speed and memory only); a run may be resumed with other execution fields, never with other scientific ones. The numbers of
+the published networks live here and nowhere else.
+
+Source of the published settings: PUBLISHED_EPIPHANY, sections 2 and 3.
+"""
+
+import dataclasses
+import math
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import tomli_w
+
+from epizarr.errors import ConfigError, InputNotFoundError, nearest_match, raise_all
+from epizarr.schema import BALANCED_VARIABLES
+from epizarr.transforms import DEFAULT_TRACK_TRANSFORM, TARGET_TRANSFORMS, TRACK_TRANSFORMS
+
+Kind = Literal["scientific", "execution"]
+
+#: ``target.transform`` and ``target.min_diagonal`` that stand for "what the variable or the store says".
+DEFAULT_TRANSFORM = "default"
+STORE_MIN_DIAGONAL = -1
+
+
+def _field(
+    default: Any,
+    doc: str,
+    *,
+    kind: Kind = "scientific",
+    least: float | None = None,
+    below: float | None = None,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """Declare a field: default, one line of documentation, kind, and what values it may have."""
+    metadata = {"doc": doc, "kind": kind, "least": least, "below": below, "choices": choices}
+    if default == {}:
+        return dataclasses.field(default_factory=dict, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which part of the store is read."""
+
+    cell_types: tuple[str, ...] = _field((), "cell types to train on; none listed: all that have tracks and contacts")
+    binsize: int = _field(10_000, "bin width of the contacts in bp", least=1)
+    track_binsize: int = _field(100, "bin width of the tracks in bp; divides binsize", least=1)
+    tracks: tuple[str, ...] = _field(
+        (), "track names in the network's order; none listed: all of the store, in its order"
+    )
+    track_transform: str = _field(
+        DEFAULT_TRACK_TRANSFORM, "transform of every track not named below", choices=tuple(TRACK_TRANSFORMS)
+    )
+    track_transforms: dict[str, str] = _field(  # noqa: RUF009
+        {}, "transform of single tracks, by name", choices=tuple(TRACK_TRANSFORMS)
+    )
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """What is predicted."""
+
+    variable: str = _field("ice", "variable of the contacts group", choices=("count", *BALANCED_VARIABLES))
+    transform: str = _field(
+        DEFAULT_TRANSFORM,
+        "transform of the target; 'default': the variable's own",
+        choices=(DEFAULT_TRANSFORM, *TARGET_TRANSFORMS),
+    )
+    min_diagonal: int = _field(
+        STORE_MIN_DIAGONAL, "first diagonal in loss and metrics; -1: the store's min_diagonal", least=STORE_MIN_DIAGONAL
+    )
+
+
+@dataclass(frozen=True)
+class SplitsConfig:
+    """Regions as strings, ``"chr3"`` or ``"chr21:15,400,000-34,000,000"``."""
+
+    train: tuple[str, ...] = _field((), "training regions")
+    validation: tuple[str, ...] = _field((), "validation regions: they choose the best checkpoint")
+    test: tuple[str, ...] = _field(
+        (), "test regions: never read here, recorded so that nothing else is scored by default"
+    )
+
+    def named(self) -> dict[str, tuple[str, ...]]:
+        """Region strings of each split."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Shape of the generator; lengths in bp, so that they hold at any bin width. See ``epizarr.nn.NetworkConfig``."""
+
+    n_offsets: int = _field(100, "length of a stripe in bins", least=1)
+    window_bp: int = _field(
+        1_400_000, "tracks seen by one stripe; half of it on either side of its bin's start", least=1
+    )
+    mask_channels: bool = _field(False, "one more channel a track: where it was measured")
+    conv_channels: tuple[int, ...] = _field((70, 90, 70, 20), "output channels of the convolutions", least=1)
+    conv_kernels: tuple[int, ...] = _field((17, 7, 5, 5), "kernel lengths of the convolutions", least=1)
+    pool: int = _field(4, "max-pooling behind each convolution but the last", least=1)
+    adaptive_pool: int = _field(45, "segments that a window's last columns are pooled into", least=1)
+    dropout: float = _field(0.1, "probability that a feature is dropped", least=0, below=1)
+    dropout_masks: str = _field(
+        "shared", "whether windows share the last layer's dropout masks", choices=("shared", "per_window")
+    )
+    hidden: int = _field(1200, "hidden size of each direction of each LSTM", least=1)
+    n_layers: int = _field(3, "number of bidirectional LSTMs", least=1, below=4)
+    head_hidden: int = _field(900, "width of the linear layer behind the LSTMs", least=1)
+    final_relu: str = _field("never", "where negative outputs are cut at 0", choices=("never", "predict", "always"))
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """Examples, optimiser and schedule."""
+
+    seed: int = _field(0, "seed of initial weights, phases, order and dropout", least=0)
+    n_bins: int = _field(200, "bins of a training window", least=1)
+    batch_size: int = _field(1, "windows of a step, over all processes", least=1)
+    epochs: int = _field(55, "epochs; in each, every training bin is seen once", least=1)
+    lr: float = _field(1e-4, "learning rate of Adam at the start", least=0)
+    weight_decay: float = _field(5e-4, "L2 penalty of Adam", least=0)
+    halve_epochs: int = _field(16, "the rate is halved each time after so many epochs", least=1)
+    lr_floor: float = _field(1e-6, "the rate never falls below this", least=0)
+    block_windows: int = _field(8, "most consecutive windows that are fetched and shuffled as one block", least=1)
+    buffer_blocks: int = _field(16, "least blocks among which windows are shuffled", least=1)
+
+
+@dataclass(frozen=True)
+class ExecutionSettings:
+    """What changes speed and memory only."""
+
+    threads: int = _field(
+        1, "torch threads; results are equal bit for bit only at one number of threads", kind="execution", least=1
+    )
+    device: str = _field("cpu", "where the network runs: cpu, cuda or cuda:N", kind="execution")
+    read_threads: int = _field(2, "threads that decode a block", kind="execution", least=1)
+    prefetch_blocks: int = _field(16, "blocks read ahead of the one in use", kind="execution", least=1)
+    cache_bytes: int = _field(2**31, "memory for decoded tracks and contacts, in bytes", kind="execution", least=0)
+    num_workers: int = _field(0, "processes that make batches; 0: a thread of this one", kind="execution", least=0)
+    checkpoint_steps: int = _field(1000, "steps between checkpoints within an epoch", kind="execution", least=1)
+    max_steps: int = _field(0, "stop after this step, to be resumed; 0: run all epochs", kind="execution", least=0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run.
+
+    Raises
+    ------
+    ConfigError
+        On construction from TOML (:func:`load_config`), with every problem found. A config built in Python is checked by
+        :func:`check_config`.
+    """
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    target: TargetConfig = dataclasses.field(default_factory=TargetConfig)
+    splits: SplitsConfig = dataclasses.field(default_factory=SplitsConfig)
+    network: NetworkSettings = dataclasses.field(default_factory=NetworkSettings)
+    training: OptimSettings = dataclasses.field(default_factory=OptimSettings)
+    execution: ExecutionSettings = dataclasses.field(default_factory=ExecutionSettings)
+
+    @property
+    def stride(self) -> int:
+        """Track bins in a contact bin."""
+        return self.data.binsize // self.data.track_binsize
+
+    @property
+    def window(self) -> int:
+        """Track bins seen by one stripe."""
+        return self.network.window_bp // self.data.track_binsize
+
+    @property
+    def halo(self) -> int:
+        """Track bins seen on either side of a window of bins."""
+        return self.window // 2
+
+    @property
+    def margin_bp(self) -> int:
+        """Least distance between regions of different splits: halo plus half the network's band."""
+        return self.network.window_bp // 2 + self.network.n_offsets * self.data.binsize // 2
+
+
+_AUTOSOMES = tuple(f"chr{n}" for n in range(1, 23))
+_PAPER_TEST = ("chr3", "chr11", "chr17")
+# The paper validated on its test chromosomes; these two are ours.
+_OUR_VALIDATION = ("chr10", "chr22")
+_PAPER_SPLITS = {
+    "train": [c for c in _AUTOSOMES if c not in (*_PAPER_TEST, *_OUR_VALIDATION)],
+    "validation": list(_OUR_VALIDATION),
+    "test": list(_PAPER_TEST),
+}
+
+#: Named configurations, as departures from the defaults above, which are those of the published 10-kb network.
+NAMED_CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
+    "epiphany-10kb": {"splits": _PAPER_SPLITS},
+    "epiphany-5kb": {
+        "data": {"binsize": 5_000},
+        "splits": _PAPER_SPLITS,
+        "network": {"n_offsets": 200, "hidden": 2400, "n_layers": 2, "head_hidden": 1200},
+        "training": {"n_bins": 400},
+    },
+    # For a laptop: the published inputs, outputs and layers at a fraction of the width. Splits come from the user.
+    "small": {
+        "network": {
+            "conv_channels": [32, 32, 32, 16],
+            "adaptive_pool": 20,
+            "hidden": 96,
+            "n_layers": 2,
+            "head_hidden": 128,
+        },
+        "training": {"batch_size": 4, "epochs": 20, "lr": 1e-3, "weight_decay": 1e-5, "halve_epochs": 8},
+        "execution": {"threads": 2},
+    },
+}
+
+
+class FieldInfo(NamedTuple):
+    """One field as ``epizarr config show`` prints it."""
+
+    key: str
+    value: Any
+    kind: Kind
+    doc: str
+
+
+def config_fields(config: TrainConfig) -> list[FieldInfo]:
+    """List every field of a config with its value, kind and one line of documentation, as ``section.name``."""
+    return [
+        FieldInfo(
+            f"{section.name}.{f.name}",
+            getattr(getattr(config, section.name), f.name),
+            f.metadata["kind"],
+            f.metadata["doc"],
+        )
+        for section in dataclasses.fields(config)
+        for f in dataclasses.fields(getattr(config, section.name))
+    ]
+
+
+def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a named configuration or a TOML file, apply overrides and check everything.
+
+    Parameters
+    ----------
+    name_or_path
+        Key of :data:`NAMED_CONFIGS`, or a TOML file with sections ``data``, ``target``, ``splits``, ``network``,
+        ``training``, ``execution``. A file may begin with ``base = "NAME"`` and then only needs what differs from it.
+    overrides
+        ``"section.key=value"`` each, the value in TOML syntax; text needs no quotes.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is neither such a name nor such a file.
+    ConfigError
+        If the file is no TOML, or a key is unknown or a value of the wrong type or out of range; all problems at once.
+
+    Examples
+    --------
+    >>> load_config("small", ["training.epochs=3", "data.tracks=['CTCF']"]).training.epochs
+    3
+    """
+    origin = f"config {str(name_or_path)!r}"
+    tables: list[Mapping[str, Any]] = []
+    problems: list[str] = []
+    if str(name_or_path) in NAMED_CONFIGS:
+        tables.append(NAMED_CONFIGS[str(name_or_path)])
+    else:
+        raw = _read_toml(Path(name_or_path))
+        base = raw.pop("base", None)
+        if base is not None and base not in NAMED_CONFIGS:
+            problems.append(
+                f"base {base!r} is not a named config; there are {', '.join(NAMED_CONFIGS)}"
+                f".{nearest_match(str(base), list(NAMED_CONFIGS))}"
+            )
+        tables.extend([NAMED_CONFIGS.get(str(base), {}), raw])
+    for text in overrides:
+        parsed, wrong = _parse_override(text)
+        tables.append(parsed)
+        problems += wrong
+    values: dict[str, dict[str, Any]] = {}
+    for table in tables:
+        problems += _merge(values, table)
+    raise_all(ConfigError, origin, problems)
+    return check_config(_build(values), origin)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputNotFoundError(
+            f"config {str(path)!r}: no such file, and not one of the named configs {', '.join(NAMED_CONFIGS)}."
+            f"{nearest_match(str(path), list(NAMED_CONFIGS))}"
+        )
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {str(path)!r} is not TOML: {error}.") from error
+
+
+def _parse_override(text: str) -> tuple[dict[str, Any], list[str]]:
+    """``a.b=value`` as a nested table; text that is no TOML value counts as a string."""
+    key, equals, value = text.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or len(parts) < 2 or not all(parts):
+        return {}, [f"override {text!r} is not of the form section.key=value"]
+    try:
+        parsed: Any = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for part in reversed(parts):
+        parsed = {part: parsed}
+    return parsed, []
+
+
+def _sections() -> dict[str, type]:
+    return {f.name: typing.get_type_hints(TrainConfig)[f.name] for f in dataclasses.fields(TrainConfig)}
+
+
+def _merge(values: dict[str, dict[str, Any]], table: Mapping[str, Any]) -> list[str]:
+    """Put a table's entries into ``values``, converted to the fields' types; returns the problems."""
+    problems = []
+    sections = _sections()
+    for section, entries in table.items():
+        if section not in sections:
+            problems.append(
+                f"no section [{section}]; there are {', '.join(sections)}.{nearest_match(section, list(sections))}"
+            )
+            continue
+        if not isinstance(entries, Mapping):
+            problems.append(f"[{section}] must be a table, not {entries!r}")
+            continue
+        hints = typing.get_type_hints(sections[section])
+        for key, value in entries.items():
+            if key not in hints:
+                problems.append(f"no key {section}.{key}.{nearest_match(key, list(hints))}")
+                continue
+            converted = _convert(value, hints[key])
+            if converted is _WRONG:
+                problems.append(f"{section}.{key} = {value!r}: needs {_type_name(hints[key])}")
+            elif isinstance(converted, dict):
+                values.setdefault(section, {}).setdefault(key, {}).update(converted)
+            else:
+                values.setdefault(section, {})[key] = converted
+    return problems
+
+
+_WRONG = object()
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """Return the value in the field's type, or :data:`_WRONG`. Numbers are not rounded and bool is no number."""
+    if hint in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+        return _WRONG if hint is int and not isinstance(value, int) else hint(value)
+    if hint in (bool, str):
+        return value if isinstance(value, hint) else _WRONG
+    args = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
+        items = [_convert(item, args[0]) for item in value]
+        return _WRONG if _WRONG in items else tuple(items)
+    if typing.get_origin(hint) is dict and isinstance(value, Mapping):
+        table = {str(name): _convert(item, args[1]) for name, item in value.items()}
+        return _WRONG if _WRONG in table.values() else table
+    return _WRONG
+
+
+def _type_name(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    if hint in names:
+        return names[hint]
+    inner = typing.get_args(hint)
+    return (
+        f"a list of {'texts' if inner[0] is str else 'whole numbers'}" if inner[-1] is Ellipsis else "a table of texts"
+    )
+
+
+def _build(values: Mapping[str, Mapping[str, Any]]) -> TrainConfig:
+    return TrainConfig(**{name: section(**values.get(name, {})) for name, section in _sections().items()})
+
+
+def check_config(config: TrainConfig, origin: str = "training config") -> TrainConfig:
+    """Return the config if all its values are in range and fit together.
+
+    Raises
+    ------
+    ConfigError
+        With every problem found.
+    """
+    problems = []
+    for section in dataclasses.fields(config):
+        settings = getattr(config, section.name)
+        for f in dataclasses.fields(settings):
+            problems += _range_problems(f"{section.name}.{f.name}", getattr(settings, f.name), f.metadata)
+    data, network = config.data, config.network
+    if data.track_binsize > 0 and data.binsize % data.track_binsize:
+        problems.append(f"data.binsize = {data.binsize} is not a multiple of data.track_binsize = {data.track_binsize}")
+    elif data.track_binsize > 0 and network.window_bp % (2 * data.track_binsize):
+        problems.append(
+            f"network.window_bp = {network.window_bp} is not a multiple of two track bins, {2 * data.track_binsize} bp"
+        )
+    if config.target.min_diagonal >= network.n_offsets:
+        problems.append(
+            f"target.min_diagonal = {config.target.min_diagonal} leaves nothing of {network.n_offsets} offsets"
+        )
+    for name, entries in (("cell_types", data.cell_types), ("tracks", data.tracks)):
+        repeated = sorted({entry for entry in entries if entries.count(entry) > 1})
+        if repeated:
+            problems.append(f"data.{name} lists {repeated} more than once")
+    stray = sorted(set(data.track_transforms) - set(data.tracks))
+    if data.tracks and stray:
+        problems.append(f"data.track_transforms names {stray}, which data.tracks does not list")
+    device = config.execution.device
+    if device not in ("cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
+        problems.append(f"execution.device = {device!r}: needs cpu, cuda or cuda:N")
+    raise_all(ConfigError, origin, problems)
+    return config
+
+
+def _range_problems(key: str, value: Any, metadata: Mapping[str, Any]) -> list[str]:
+    entries = value if isinstance(value, tuple) else tuple(value.values()) if isinstance(value, dict) else (value,)
+    problems = []
+    for entry in entries:
+        choices, least, below = metadata["choices"], metadata["least"], metadata["below"]
+        if choices is not None and entry not in choices:
+            problems.append(
+                f"{key} = {entry!r}: needs one of {', '.join(choices)}.{nearest_match(str(entry), choices)}"
+            )
+        if least is not None and not (math.isfinite(entry) and entry >= least):
+            problems.append(f"{key} = {entry}: needs at least {least}")
+        if below is not None and entry >= below:
+            problems.append(f"{key} = {entry}: needs less than {below}")
+    return problems
+
+
+def config_toml(config: TrainConfig) -> str:
+    """Write a config as TOML text with every field explicit; :func:`config_from_toml` reads it back exactly."""
+    return tomli_w.dumps(dataclasses.asdict(config))
+
+
+def config_from_toml(text: str, origin: str) -> TrainConfig:
+    """Read what :func:`config_toml` wrote.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`load_config`; ``origin`` is named in the message.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{origin} is not TOML: {error}.") from error
+    values: dict[str, dict[str, Any]] = {}
+    raise_all(ConfigError, origin, _merge(values, raw))
+    return check_config(_build(values), origin)
+
+
+def differing_fields(old: TrainConfig, new: TrainConfig, kind: Kind = "scientific") -> list[str]:
+    """List fields of one kind that differ, as ``"training.lr: 0.001 there, 0.0001 here"``."""
+    pairs = zip(config_fields(old), config_fields(new), strict=True)
+    return [f"{a.key}: {a.value!r} there, {b.value!r} here" for a, b in pairs if a.kind == kind and a.value != b.value]

@@ -1,0 +1,342 @@
+"""What a training run reads: the resolved configuration, each cell type's arrays, and the transforms fitted on them.
+
+Everything that can be refused is refused here, before a network is built: missing tracks and variables, bins that do not fit
+each other, a band shorter than the network's, regions that are off the assembly or too close together.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import dask
+import numpy as np
+import xarray as xr
+
+from epizarr.bands import mask_band
+from epizarr.errors import ConfigError, StoreError, nearest_match, raise_all
+from epizarr.genome import Assembly, BinGrid
+from epizarr.io.store import grid_of, list_groups, open_contacts, open_tracks, store_assembly
+from epizarr.train.config import (
+    DEFAULT_TRANSFORM,
+    STORE_MIN_DIAGONAL,
+    TrainConfig,
+    check_config,
+)
+from epizarr.transforms import (
+    TRACK_TRANSFORMS,
+    Transform,
+    default_target_transform,
+    diagonal_sums,
+    fit_target_transform,
+    fit_track_transform,
+    mean_of_sums,
+    steps_of,
+)
+from epizarr.windows import Segment, Splits
+
+#: Rows of a band, and bins of the tracks, that are read at a time while transforms are fitted.
+FIT_ROWS = 4096
+FIT_TRACK_BINS = 1 << 20
+#: At most so many bins of a track enter its clip limit: of longer training regions, each s-th bin (32 Mi bins are 134 MB).
+FIT_MAX_BINS = 1 << 25
+
+
+@dataclass(frozen=True)
+class Source:
+    """One cell type's arrays, lazy but for ``bad_bin``.
+
+    Parameters
+    ----------
+    cell_type
+        Name.
+    grid, track_grid
+        Bins of the contacts and of the tracks.
+    signal
+        One array (bin) for each track, in the network's order; NaN where not measured.
+    blacklisted
+        Bool (bin) on the grid of the tracks.
+    band
+        Target variable, (bin, diagonal), cut to the network's offsets; NaN where missing.
+    bad_bin
+        Bool (bin) on the grid of the contacts.
+    inputs
+        sha256 of each input file that the arrays were made from, by name.
+    """
+
+    cell_type: str
+    grid: BinGrid
+    track_grid: BinGrid
+    signal: tuple[xr.DataArray, ...]
+    blacklisted: xr.DataArray
+    band: xr.DataArray
+    bad_bin: np.ndarray
+    inputs: dict[str, str]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that a run reads, checked.
+
+    Parameters
+    ----------
+    config
+        The configuration with nothing left to defaults.
+    assembly
+        The store's assembly.
+    sources
+        One for each of ``config.data.cell_types``.
+    splits
+        The parsed regions.
+    """
+
+    config: TrainConfig
+    assembly: Assembly
+    sources: tuple[Source, ...]
+    splits: Splits
+
+    def segments(self, split: str) -> list[Segment]:
+        """Regions of a split in chromosome-local bins of the contacts."""
+        grid = self.sources[0].grid
+        return [Segment.from_region(grid, region) for region in getattr(self.splits, split)]
+
+
+def open_training_data(
+    store: str | Path,
+    config: TrainConfig,
+    *,
+    cell_types: Sequence[str] | None = None,
+    previous: TrainConfig | None = None,
+) -> TrainingData:
+    """Open the arrays that a configuration asks for and resolve what it leaves open.
+
+    Parameters
+    ----------
+    store
+        Path of the store.
+    config
+        May leave cell types, tracks, the target's transform and ``min_diagonal`` to the store.
+    cell_types
+        Cell types to train on, instead of those of the config.
+    previous
+        Resolved config of the run that is being resumed: what ``config`` leaves open stays as it was then, though the store
+        may have grown.
+
+    Raises
+    ------
+    ConfigError
+        If the store lacks a cell type, track, variable or diagonal that is needed; says what each cell type lacks.
+    SplitError
+        If regions cannot be used; see :meth:`epizarr.windows.Splits.check`.
+    StoreError
+        If a group is missing or not complete.
+    """
+    check_config(config)
+    if cell_types is not None:
+        config = _replace(config, "data", cell_types=tuple(cell_types))
+    if previous is not None:
+        config = _fill_from(config, previous)
+    assembly = store_assembly(store)
+    data = config.data
+    splits = Splits.parse(assembly, config.splits.named())
+    splits.check(assembly.bins(data.binsize), margin_bp=config.margin_bp, n_bins=config.training.n_bins)
+    names = data.cell_types or _usable_cell_types(store, config)
+    opened = {
+        name: (open_tracks(store, name, data.track_binsize), open_contacts(store, name, data.binsize)) for name in names
+    }
+    tracks = data.tracks or tuple(str(t) for t in opened[names[0]][0]["track"].values)
+    raise_all(ConfigError, f"store {store}", _lacks(opened, tracks, config))
+    stray = sorted(set(data.track_transforms) - set(tracks))
+    if stray:
+        raise ConfigError(f"data.track_transforms names {stray}; the run's tracks are {list(tracks)}.")
+    least = config.target.min_diagonal
+    if least == STORE_MIN_DIAGONAL:
+        least = max(int(contacts.attrs["min_diagonal"]) for _, contacts in opened.values())
+    transform = config.target.transform
+    if transform == DEFAULT_TRANSFORM:
+        transform = default_target_transform(config.target.variable)
+    config = _replace(config, "data", cell_types=tuple(names), tracks=tuple(tracks))
+    config = check_config(_replace(config, "target", transform=transform, min_diagonal=least))
+    sources = tuple(_open_source(name, *opened[name], config) for name in names)
+    return TrainingData(config, assembly, sources, splits)
+
+
+def _replace(config: TrainConfig, section: str, **values: object) -> TrainConfig:
+    return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **values)})
+
+
+def _fill_from(config: TrainConfig, previous: TrainConfig) -> TrainConfig:
+    """Take over what ``config`` leaves open and an earlier start of the same run had resolved."""
+    data = {name: getattr(config.data, name) or getattr(previous.data, name) for name in ("cell_types", "tracks")}
+    config = _replace(config, "data", **data)
+    if config.target.transform == DEFAULT_TRANSFORM and config.target.variable == previous.target.variable:
+        config = _replace(config, "target", transform=previous.target.transform)
+    if config.target.min_diagonal == STORE_MIN_DIAGONAL:
+        config = _replace(config, "target", min_diagonal=previous.target.min_diagonal)
+    return config
+
+
+def _usable_cell_types(store: str | Path, config: TrainConfig) -> tuple[str, ...]:
+    """Cell types that have both groups at the configured bin widths."""
+    kinds: dict[str, set[str]] = {}
+    wanted = {"tracks": config.data.track_binsize, "contacts": config.data.binsize}
+    groups = list_groups(store)
+    for info in groups:
+        if wanted.get(info.kind) == info.binsize:
+            kinds.setdefault(info.cell_type, set()).add(info.kind)
+    usable = tuple(name for name, found in kinds.items() if len(found) == len(wanted))
+    if not usable:
+        raise StoreError(
+            f"store {store}: no cell type has tracks at {wanted['tracks']:,} bp and contacts at {wanted['contacts']:,} bp. "
+            f"It has {[info.path for info in groups] or 'no groups'}; set data.binsize and data.track_binsize, or ingest them."
+        )
+    return usable
+
+
+def _lacks(opened: dict[str, tuple[xr.Dataset, xr.Dataset]], tracks: Sequence[str], config: TrainConfig) -> list[str]:
+    problems = []
+    variable, n_offsets = config.target.variable, config.network.n_offsets
+    for name, (signal, contacts) in opened.items():
+        there = [str(t) for t in signal["track"].values]
+        for track in tracks:
+            if track not in there:
+                problems.append(
+                    f"cell type {name!r} has no track {track!r}, only {there}.{nearest_match(track, there)}"
+                )
+        bands = [str(v) for v in contacts.data_vars if contacts[v].dims == ("bin", "diagonal")]
+        if variable not in bands:
+            problems.append(
+                f"cell type {name!r} has no target {variable!r} at {config.data.binsize:,} bp, only {bands}; set "
+                f"target.variable or ingest it.{nearest_match(variable, bands)}"
+            )
+        stored = contacts.sizes["diagonal"]
+        if stored < n_offsets:
+            problems.append(
+                f"cell type {name!r} stores {stored} diagonals and the network has {n_offsets} offsets; set "
+                "network.n_offsets lower, or ingest with a larger span_bp."
+            )
+    return problems
+
+
+def _open_source(name: str, tracks: xr.Dataset, contacts: xr.Dataset, config: TrainConfig) -> Source:
+    place = {str(track): index for index, track in enumerate(tracks["track"].values)}
+    unused = set(place) - set(config.data.tracks)
+    inputs = {
+        f"{kind}: {entry['name']}": str(entry["sha256"])
+        for kind, ds in (("tracks", tracks), ("contacts", contacts))
+        for entry in json.loads(ds.attrs["inputs"])
+        if kind == "contacts" or entry["name"] not in unused
+    }
+    return Source(
+        cell_type=name,
+        grid=grid_of(contacts),
+        track_grid=grid_of(tracks),
+        signal=tuple(tracks["signal"].isel(track=place[track]) for track in config.data.tracks),
+        blacklisted=tracks["blacklisted"],
+        band=contacts[config.target.variable].isel(diagonal=slice(0, config.network.n_offsets)),
+        bad_bin=contacts["bad_bin"].values,
+        inputs=inputs,
+    )
+
+
+def read_masked_band(source: Source, segment: Segment, lo: int, hi: int, min_diagonal: int) -> np.ndarray:
+    """Band rows ``[lo, hi)`` (chromosome-local, inside the segment) with every pixel that does not count set to NaN.
+
+    A pixel counts if both of its bins lie in the segment, neither is bad, and its diagonal is at least ``min_diagonal``.
+    """
+    first, _ = source.grid.chrom_extent(segment.chrom)
+    rows = source.band.isel(bin=slice(first + lo, first + hi)).data.compute(scheduler="synchronous")
+    second = np.arange(lo, hi + rows.shape[1] - 1)  # bins that pixels of these rows may end in
+    good = second < segment.hi
+    good[good] = ~source.bad_bin[first + second[good]]
+    return mask_band(rows, good, min_diagonal)
+
+
+def read_signal(source: Source, lo: int, hi: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Read raw tracks (bin) and the blacklist (bin) of genome-wide track bins ``[lo, hi)``, in one Dask computation."""
+    cut = [array.isel(bin=slice(lo, hi)).data for array in (*source.signal, source.blacklisted)]
+    # Called by threads of the sampler, each with a block of its own: no scheduler below them.
+    *signal, blacklisted = dask.compute(*cut, scheduler="synchronous")
+    return signal, blacklisted
+
+
+def fit_transforms(data: TrainingData) -> tuple[Transform, dict[str, Transform]]:
+    """Fit the target's and the tracks' transforms on the training regions of all cell types.
+
+    Reads each training bin once, in blocks. Memory: one block of every track, and at most :data:`FIT_MAX_BINS` values of
+    each track (thinned evenly beyond that).
+
+    Returns
+    -------
+    Transform of the target, and of each track by name.
+
+    Raises
+    ------
+    TransformError
+        If a track has no value in the training regions.
+    StoreError
+        If the target has no valid pixel in the training or the validation regions.
+    """
+    return _fit_target(data), _fit_tracks(data)
+
+
+def _fit_target(data: TrainingData) -> Transform:
+    for split in ("validation", "train"):
+        total, number = _target_sums(data, split)
+        if not number.any():
+            raise StoreError(
+                f"target {data.config.target.variable!r} has no valid pixel in the {split} regions of "
+                f"{list(data.config.data.cell_types)}: all bins are bad or missing there. Look at `epizarr check`, or choose "
+                "other regions."
+            )
+    return fit_target_transform(data.config.target.transform, mean_of_sums(total, number))
+
+
+def _target_sums(data: TrainingData, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of a split's valid pixels, by diagonal."""
+    config = data.config
+    total = np.zeros(config.network.n_offsets)
+    number = np.zeros(config.network.n_offsets, dtype=np.int64)
+    for source in data.sources:
+        for segment in data.segments(split):
+            for lo in range(segment.lo, segment.hi, FIT_ROWS):
+                band = read_masked_band(source, segment, lo, min(lo + FIT_ROWS, segment.hi), config.target.min_diagonal)
+                block_total, block_number = diagonal_sums(band)
+                total += block_total
+                number += block_number
+    return total, number
+
+
+def _fit_tracks(data: TrainingData) -> dict[str, Transform]:
+    config = data.config
+    names = config.data.tracks
+    extents = [
+        (source, *_track_extent(source, segment)) for source in data.sources for segment in data.segments("train")
+    ]
+    n_bins = sum(hi - lo for _, lo, hi in extents)
+    thin = -(-n_bins // FIT_MAX_BINS)
+    kept: list[list[np.ndarray]] = [[] for _ in names]
+    for source, lo, hi in extents:
+        for a in range(lo, hi, FIT_TRACK_BINS):
+            signal, blacklisted = read_signal(source, a, min(a + FIT_TRACK_BINS, hi))
+            for track, values in enumerate(signal):
+                known = np.where(blacklisted, np.nan, values) if _masks_blacklist(config, names[track]) else values
+                kept[track].append(known[::thin])
+    return {name: fit_track_transform(track_transform_name(config, name), kept[i]) for i, name in enumerate(names)}
+
+
+def track_transform_name(config: TrainConfig, track: str) -> str:
+    """Name of the transform that a track gets."""
+    return config.data.track_transforms.get(track, config.data.track_transform)
+
+
+def _masks_blacklist(config: TrainConfig, track: str) -> bool:
+    return "blacklist" in steps_of(track_transform_name(config, track), TRACK_TRANSFORMS)
+
+
+def _track_extent(source: Source, segment: Segment) -> tuple[int, int]:
+    """Track bins of a segment, genome-wide ids."""
+    stride = source.grid.binsize // source.track_grid.binsize
+    first, last = source.track_grid.chrom_extent(segment.chrom)
+    return first + segment.lo * stride, min(first + segment.hi * stride, last)
