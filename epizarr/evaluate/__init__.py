@@ -1,0 +1,9 @@
+"""Evaluation: how well a run's prediction agrees with measured contacts, beside baselines; and the report of it.
+
+``maps`` reads blocks of contacts and tracks, ``score`` fits the baselines and scores, ``page`` draws and writes the report.
+"""
+
+from epizarr.evaluate.page import write_report
+from epizarr.evaluate.score import evaluate_run
+
+__all__ = ["evaluate_run", "write_report"]

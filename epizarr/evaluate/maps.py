@@ -1,0 +1,259 @@
+"""Blocks of what is compared: observed contacts, predictions, tracks per contact bin, and a simulator's truth.
+
+Everything is read a few thousand rows at a time and masked by one rule: a pixel counts if both of its bins lie wholly in one
+region, neither is a bad bin, it has a value, and its diagonal is not below the first that counts.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.errors import GroupNotFoundError
+
+from epizarr.bands import mask_band
+from epizarr.errors import AssemblyMismatchError, StoreError, StoreNotFoundError
+from epizarr.genome import Assembly, BinGrid, Region
+from epizarr.io.store import group_id, group_path, list_groups, open_contacts, open_prediction, open_tracks, read_region
+from epizarr.transforms import Transform
+from epizarr.windows import cut_padded
+
+#: Band rows of a task.
+BLOCK_ROWS = 2048
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Band rows ``[lo, hi)`` (bin ids) of a region that ends before bin ``end``."""
+
+    lo: int
+    hi: int
+    end: int
+
+
+def region_rows(grid: BinGrid, regions: Sequence[Region]) -> list[Rows]:
+    """Cut the whole bins of regions into blocks of at most :data:`BLOCK_ROWS` rows."""
+    blocks = []
+    for region in regions:
+        first, end = grid.region_extent(region, "contained")
+        blocks += [Rows(lo, min(lo + BLOCK_ROWS, end), end) for lo in range(first, end, BLOCK_ROWS)]
+    return blocks
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Where the contacts and tracks of one cell type lie, and how they are transformed. Small and picklable.
+
+    Parameters
+    ----------
+    store, cell_type
+        Store and cell type.
+    assembly, binsize, n_diagonals
+        Grid of the contacts, and how many diagonals are compared.
+    variable, transform, min_diagonal
+        What is compared, how both maps are transformed first, and the first diagonal that counts.
+    track_binsize, tracks, track_rows, track_transforms
+        The model's tracks, in its order: names, rows in the store, transforms.
+    """
+
+    store: str
+    cell_type: str
+    assembly: Assembly
+    binsize: int
+    n_diagonals: int
+    variable: str
+    transform: Transform
+    min_diagonal: int
+    track_binsize: int
+    tracks: tuple[str, ...]
+    track_rows: tuple[int, ...]
+    track_transforms: tuple[Transform, ...]
+
+    @property
+    def grid(self) -> BinGrid:
+        """Bins of the contacts."""
+        return self.assembly.bins(self.binsize)
+
+    def observed(self, rows: Rows) -> np.ndarray:
+        """Contacts of some rows in their own units, float32 (row, diagonal), NaN where a pixel does not count."""
+        group = group_path("contacts", self.cell_type, self.binsize)
+        part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, self.n_diagonals)}
+        band = read_region(self.store, group, self.variable, part)
+        return mask_band(band, self.good_bins(rows), self.min_diagonal)
+
+    def good_bins(self, rows: Rows) -> np.ndarray:
+        """Bool for the rows' bins and the ``n_diagonals - 1`` behind them: in the region and not bad."""
+        n = rows.hi - rows.lo + self.n_diagonals - 1
+        last = min(rows.lo + n, rows.end)
+        group = group_path("contacts", self.cell_type, self.binsize)
+        good = np.zeros(n, dtype=bool)
+        good[: last - rows.lo] = ~read_region(self.store, group, "bad_bin", {"bin": slice(rows.lo, last)})
+        return good
+
+    def signal(self, lo: int, hi: int, *, transformed: bool = True) -> np.ndarray:
+        """Tracks under bins ``[lo, hi)`` of one chromosome, (track, track bin), NaN where missing.
+
+        A partial last bin is filled up with NaN, so that each bin has the same number of track bins.
+        """
+        fine = self.assembly.bins(self.track_binsize)
+        stride = self.binsize // self.track_binsize
+        first, _, chrom_end = self.grid.finer_start(lo, fine)
+        stop = min(first + (hi - lo) * stride, chrom_end)
+        group = group_path("tracks", self.cell_type, self.track_binsize)
+        blacklisted = read_region(self.store, group, "blacklisted", {"bin": slice(first, stop)})
+        values = np.empty((len(self.tracks), stop - first), dtype=np.float32)
+        for index, (row, transform) in enumerate(zip(self.track_rows, self.track_transforms, strict=True)):
+            part = {"track": slice(row, row + 1), "bin": slice(first, stop)}
+            raw = read_region(self.store, group, "signal", part)[0]
+            values[index] = transform.apply(raw, blacklisted) if transformed else raw
+        return cut_padded(values, 0, 0, (hi - lo) * stride)
+
+    def bin_tracks(self, rows: Rows) -> np.ndarray:
+        """Mean transformed signal of each contact bin, float64 (track, row + n_diagonals - 1); NaN past the region."""
+        n = rows.hi - rows.lo + self.n_diagonals - 1
+        last = min(rows.lo + n, rows.end)
+        signal = self.signal(rows.lo, last).reshape(len(self.tracks), last - rows.lo, -1)
+        known = ~np.isnan(signal)
+        total = np.where(known, signal, 0.0).sum(axis=2, dtype=np.float64)
+        number = known.sum(axis=2)
+        means = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+        return cut_padded(means, 0, 0, n)
+
+
+def open_maps(store: Path, cell_type: str, prediction: xr.Dataset) -> Maps:
+    """Look up a cell type's contacts and tracks for a prediction's grid, target, transforms and tracks.
+
+    Raises
+    ------
+    AssemblyMismatchError
+        If the store's chromosomes are not the prediction's.
+    StoreError
+        If the contacts lack the target variable or enough diagonals, or the tracks lack one of the model's.
+    StoreNotFoundError
+        If the cell type has no contacts on that grid, or no tracks.
+    """
+    attrs = prediction.attrs
+    binsize, track_binsize = int(attrs["binsize"]), int(attrs["track_binsize"])
+    contacts, tracks = open_contacts(store, cell_type, binsize), open_tracks(store, cell_type, track_binsize)
+    if Assembly.from_dataset(contacts) != Assembly.from_dataset(prediction):
+        raise AssemblyMismatchError(
+            f"{store}: assembly {contacts.attrs['assembly']!r} is not that of the prediction, {attrs['assembly']!r}, "
+            "or has other chromosomes. Compare a prediction with contacts on its own assembly."
+        )
+    n_diagonals, variable = prediction.sizes["diagonal"], str(attrs["target"])
+    names = [str(name) for name in json.loads(attrs["tracks"])]
+    there = [str(name) for name in tracks["track"].values]
+    missing = [name for name in names if name not in there]
+    problems = []
+    if variable not in contacts:
+        bands = sorted(str(name) for name, array in contacts.data_vars.items() if array.dims == ("bin", "diagonal"))
+        problems.append(f"its contacts have {bands}, and the prediction is of {variable!r}")
+    if contacts.sizes["diagonal"] < n_diagonals:
+        problems.append(f"its contacts have {contacts.sizes['diagonal']} diagonals, the prediction {n_diagonals}")
+    if missing:
+        problems.append(f"it has the tracks {there} and lacks {missing}")
+    if problems:
+        raise StoreError(
+            f"{store}: cell type {cell_type!r} cannot be compared with this prediction: {'; '.join(problems)}. Ingest what is "
+            "missing, or evaluate another run."
+        )
+    return Maps(
+        store=str(store),
+        cell_type=cell_type,
+        assembly=Assembly.from_dataset(contacts),
+        binsize=binsize,
+        n_diagonals=n_diagonals,
+        variable=variable,
+        transform=Transform.from_json(str(attrs["transform"])),
+        min_diagonal=max(int(attrs["min_diagonal"]), int(contacts.attrs["min_diagonal"])),
+        track_binsize=track_binsize,
+        tracks=tuple(names),
+        track_rows=tuple(there.index(name) for name in names),
+        track_transforms=tuple(
+            Transform.from_json(json.dumps(raw)) for raw in json.loads(str(attrs["track_transforms"]))
+        ),
+    )
+
+
+def find_prediction(store: Path, cell_type: str, run: str, binsize: int | None) -> xr.Dataset:
+    """Open a run's prediction; the bin width may be left out if there is one only.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is none; lists the runs there are.
+    StoreError
+        If there are several bin widths and none is named.
+    """
+    runs = [info for info in list_groups(store) if info.kind == "predictions" and info.cell_type == cell_type]
+    found = [info.binsize for info in runs if info.run == run and binsize in (None, info.binsize)]
+    if not found:
+        listed = sorted({f"{info.run} ({info.binsize:,} bp)" for info in runs})
+        raise StoreNotFoundError(
+            f"{store}: cell type {cell_type!r} has no prediction of run {run!r}"
+            f"{'' if binsize is None else f' at {binsize:,} bp'}; it has {', '.join(listed) or 'none'}. Make one with "
+            "`epizarr predict`."
+        )
+    if len(found) > 1:
+        raise StoreError(
+            f"{store}: run {run!r} of {cell_type!r} was predicted at {sorted(found)} bp; say which (binsize)."
+        )
+    return open_prediction(store, cell_type, run, found[0])
+
+
+def check_truth(path: Path, maps: Maps) -> dict[str, Any]:
+    """Return the attributes of a simulator's truth if it fits the maps.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no truth at ``path``.
+    AssemblyMismatchError
+        If its chromosomes, bin width or diagonals are not those of the maps.
+    """
+    group = _open_truth(path)
+    attrs = dict(group.attrs)
+    assembly = Assembly.from_table(
+        str(attrs.get("assembly")), zip(group["chrom_name"][...], group["chrom_length"][...], strict=True)
+    )
+    n_diagonals = group["contact"].shape[1]
+    if assembly != maps.assembly or attrs.get("binsize") != maps.binsize or n_diagonals < maps.n_diagonals:
+        raise AssemblyMismatchError(
+            f"truth {path}: {len(assembly)} chromosomes of {assembly.name!r}, bins of {attrs.get('binsize')} bp, {n_diagonals} "
+            f"diagonals; the store has {len(maps.assembly)} of {maps.assembly.name!r}, {maps.binsize} bp, and "
+            f"{maps.n_diagonals} diagonals are compared. Give the truth of the genome that the store was made from."
+        )
+    if attrs.get("state") != "complete":
+        raise StoreError(f"truth {path}: it is not complete. Simulate the genome again.")
+    return attrs
+
+
+def read_truth(path: str, rows: Rows, n_diagonals: int) -> np.ndarray:
+    """Noise-free contacts of some rows, (row, diagonal)."""
+    return np.asarray(_open_truth(Path(path))["contact"][rows.lo : rows.hi, :n_diagonals])
+
+
+def _open_truth(path: Path) -> zarr.Group:
+    folder = path / "truth.zarr" if (path / "truth.zarr").is_dir() else path
+    try:
+        return zarr.open_group(folder, mode="r", zarr_format=3, use_consolidated=False)
+    except (GroupNotFoundError, FileNotFoundError) as error:
+        raise StoreNotFoundError(
+            f"truth {path}: there is no Zarr group. The truth of a simulated genome is OUT/<cell type>/truth.zarr."
+        ) from error
+
+
+def inputs_id(prediction: xr.Dataset, maps: Sequence[Maps], truth: dict[str, Any] | None) -> str:
+    """Hash of all that is compared: a changed input makes another evaluation."""
+    content: list[Any] = [prediction.attrs["checkpoint_sha256"], prediction.attrs["input_id"]]
+    content += [prediction.attrs["settings"], prediction.attrs["regions"], truth and truth.get("simulated")]
+    for source in maps:
+        contacts = open_contacts(source.store, source.cell_type, source.binsize)
+        tracks = open_tracks(source.store, source.cell_type, source.track_binsize)
+        content.append([source.cell_type, group_id(contacts), group_id(tracks)])
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

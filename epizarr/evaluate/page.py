@@ -1,0 +1,298 @@
+"""The report of an evaluation: a table, correlation by distance, and maps of windows nobody picked."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from epizarr.bands import mask_band, stripe_margins
+from epizarr.evaluate.maps import Maps, Rows, check_truth, find_prediction, open_maps, read_truth, region_rows
+from epizarr.genome import Region
+from epizarr.io.files import replace_file
+from epizarr.io.store import group_path, open_contacts, open_evaluation, open_tracks, read_region
+from epizarr.metrics.correlation import score_by_distance
+from epizarr.report.figures import MapWindow, TrackPanel, contact_figure, distance_figure, figure_png
+from epizarr.report.html import Page, Picture, Section, Table, format_score, render_page
+from epizarr.transforms import Transform
+
+#: Width of a drawn window, and how many there are at most.
+WINDOW_BP, N_WINDOWS = 5_000_000, 4
+#: Rows of the table of scores by distance.
+_N_DISTANCES = 10
+_PEAK_DERIVED = "Peak-derived signal, not coverage"
+_VALUE_LABELS = {
+    "linear": "{variable}",
+    "log1p": "log(1 + {variable})",
+    "obs_over_exp": "{variable}, observed / expected",
+    "obs_over_exp_log1p": "log(1 + observed / expected)",
+}
+
+
+@dataclass(frozen=True)
+class Window:
+    """Bins ``[lo, hi)`` to draw, of a region ``[first, end)`` (bin ids)."""
+
+    lo: int
+    hi: int
+    first: int
+    end: int
+
+
+def write_report(
+    store: str | Path,
+    run: str,
+    *,
+    cell_type: str,
+    path: str | Path,
+    truth: str | Path | None = None,
+    predictions: str | Path | None = None,
+    binsize: int | None = None,
+    n_windows: int = N_WINDOWS,
+    window_bp: int = WINDOW_BP,
+) -> Path:
+    """Write one self-contained HTML file about an evaluation that :func:`evaluate_run` has made.
+
+    Parameters
+    ----------
+    store, run, cell_type, truth, predictions, binsize
+        As given to :func:`evaluate_run`. With ``truth`` the noise-free map is drawn too.
+    path
+        HTML file to write, replaced if it is there.
+    n_windows, window_bp
+        Maps to draw, see :func:`pick_windows`.
+
+    Returns
+    -------
+    ``path``.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If the run has not been evaluated.
+    """
+    store, home = Path(store), Path(predictions or store)
+    prediction = find_prediction(home, cell_type, run, binsize)
+    maps = open_maps(store, cell_type, prediction)
+    if truth is not None:
+        check_truth(Path(truth), maps)
+    scores = open_evaluation(home, cell_type, run, maps.binsize).load()
+    regions = [maps.assembly.region(text) for text in json.loads(scores.attrs["regions"])]
+    windows = pick_windows(maps, regions, n_windows, window_bp)
+    label = value_label(maps.transform, maps.variable)
+    group = group_path("predictions", cell_type, maps.binsize, run)
+    pictures = [
+        _map_picture(maps, window, home, group, None if truth is None else str(truth), label) for window in windows
+    ]
+    sections = [
+        _score_section(scores, regions),
+        _distance_section(scores),
+        Section(
+            "Maps",
+            [
+                f"Windows of up to {window_bp / 1e6:g} Mb, evenly spaced over the good bins of the scored regions: nobody "
+                "picked them. All maps of a figure share one colour scale, set by the observed map; grey is missing or outside "
+                "the scored regions. Tracks are drawn untransformed and cut where the model's clip limit is."
+            ],
+            pictures=pictures,
+        ),
+        _provenance_section(store, home, run, maps, prediction, scores),
+    ]
+    page = Page(
+        title=f"{cell_type}: run {run}",
+        subtitle=f"Predicted {maps.variable} at {maps.binsize:,} bp against measured contacts, assembly {maps.assembly.name}",
+        banners=_banners(maps, json.loads(scores.attrs["notes"])),
+        sections=sections,
+    )
+    target = Path(path)
+    replace_file(target, render_page(page).encode())
+    return target
+
+
+def value_label(transform: Transform, variable: str) -> str:
+    """Say what transformed values are, for an axis."""
+    return _VALUE_LABELS.get(transform.name, f"{variable}, {transform.name}").format(variable=variable)
+
+
+def pick_windows(maps: Maps, regions: Sequence[Region], n_windows: int, window_bp: int) -> list[Window]:
+    """Choose windows by rule: their middles are evenly spaced over the good bins of the regions, strung together.
+
+    Parameters
+    ----------
+    maps
+        For the grid and the bad bins.
+    regions
+        Regions to draw from.
+    n_windows
+        At most so many; fewer where the good bins do not fill that many.
+    window_bp
+        Width; a shorter region is one window.
+
+    Returns
+    -------
+    Windows in order, without repeats.
+    """
+    good = [
+        rows.lo + np.flatnonzero(maps.good_bins(rows)[: rows.hi - rows.lo]) for rows in region_rows(maps.grid, regions)
+    ]
+    bins = np.concatenate(good)
+    extents = [maps.grid.region_extent(region, "contained") for region in regions]
+    width = max(window_bp // maps.binsize, 1)
+    wanted = max(1, min(n_windows, len(bins) // width)) if len(bins) else 0
+    chosen = set()
+    for index in range(wanted):
+        middle = int(bins[int((index + 0.5) / wanted * len(bins))])
+        first, end = next((a, b) for a, b in extents if a <= middle < b)
+        lo = max(min(middle - width // 2, end - width), first)
+        chosen.add((lo, min(lo + width, end), first, end))
+    return [Window(*place) for place in sorted(chosen)]
+
+
+def _map_picture(maps: Maps, window: Window, home: Path, group: str, truth: str | None, label: str) -> Picture:
+    lo, hi = window.lo, window.hi
+    margin = stripe_margins(maps.n_diagonals)[0]
+    # Rows around the window fill its corners, as far as the region goes.
+    rows = Rows(max(lo - margin, window.first), min(hi + margin, window.end), window.end)
+    in_region = np.arange(rows.lo, rows.hi + maps.n_diagonals - 1) < window.end
+    part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, maps.n_diagonals)}
+    observed = maps.observed(rows)
+    bands = {"Observed": observed, "Predicted": mask_band(read_region(home, group, "contact", part), in_region)}
+    if truth is not None:
+        noise_free = mask_band(read_truth(truth, rows, maps.n_diagonals), in_region)
+        both = np.isfinite(observed) & np.isfinite(noise_free)
+        bands["Noise-free truth"] = noise_free * _ratio(observed[both], noise_free[both])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn = {title: maps.transform.apply(band) for title, band in bands.items()}
+    first = lo - rows.lo
+    shown = slice(first, first + hi - lo)
+    pearson = score_by_distance(drawn["Predicted"][shown], drawn["Observed"][shown]).mean_pearson
+    region = maps.grid.extent_region(lo, hi)
+    signal = maps.signal(lo, hi, transformed=False)
+    figure = contact_figure(
+        MapWindow(
+            region=str(region),
+            start=region.start,
+            end=region.start + (hi - lo) * maps.binsize,
+            binsize=maps.binsize,
+            margin_bins=first,
+            maps=tuple(drawn.items()),
+            tracks=tuple(
+                TrackPanel(name, values, _upper(transform, values))
+                for name, values, transform in zip(maps.tracks, signal, maps.track_transforms, strict=True)
+            ),
+            value_label=label,
+        )
+    )
+    return Picture(figure_png(figure), f"{region}: {label}. Mean Pearson by distance here: {format_score(pearson)}.")
+
+
+def _ratio(observed: np.ndarray, noise_free: np.ndarray) -> np.float32:
+    """Factor that brings the noise-free contacts to the observed scale."""
+    total = float(noise_free.sum(dtype=np.float64))
+    return np.float32(float(observed.sum(dtype=np.float64)) / total if total > 0 else 1.0)
+
+
+def _upper(transform: Transform, values: np.ndarray) -> float:
+    """Top of a track's axis: the model's clip limit, or the window's own where it has none."""
+    fitted = transform.params.get("clip", {}).get("upper")
+    known = values[~np.isnan(values)]
+    return float(fitted if fitted is not None else np.percentile(known, 99.9) if len(known) else 1.0)
+
+
+def _score_section(scores: xr.Dataset, regions: Sequence[Region]) -> Section:
+    total = int(scores["n_pixels"].sum())
+    rows = []
+    for index, predictor in enumerate(scores["predictor"].values):
+        values = [float(scores[name][index]) for name in ("mean_pearson", "mean_spearman", "mse", "skill")]
+        rows.append(
+            [str(predictor), *(format_score(v, 3 if i != 2 else 4) for i, v in enumerate(values)), f"{total:,}"]
+        )
+    bp = sum(region.length for region in regions)
+    table = Table(
+        "",
+        ["predictor", "Pearson", "Spearman", "MSE", "skill", "pixels"],
+        rows,
+        "Point values. Pearson and Spearman: computed at each distance over the pixels of all regions, then averaged over "
+        "distances. Skill: 1 − MSE / MSE of the training mean. All are scored on the same pixels, after the target's "
+        "transform. n/a: undefined.",
+        emphasised=[0],
+    )
+    listed = ", ".join(str(region) for region in regions[:8]) + (" …" if len(regions) > 8 else "")
+    return Section("Scores", [f"Scored on {bp / 1e6:,.1f} Mb: {listed}."], [table])
+
+
+def _distance_section(scores: xr.Dataset) -> Section:
+    predictors = [str(m) for m in scores["predictor"].values]
+    known = np.flatnonzero(scores["n_pixels"].values)
+    chosen = np.unique(known[np.linspace(0, len(known) - 1, _N_DISTANCES).round().astype(int)]) if len(known) else known
+    rows = [
+        [
+            f"{scores['distance'].values[k] / 1e3:,.0f} kb",
+            *(format_score(float(scores["pearson"].values[m, k])) for m in range(len(predictors))),
+            f"{int(scores['n_pixels'].values[k]):,}",
+        ]
+        for k in chosen
+    ]
+    table = Table("Pearson at some distances", ["distance", *predictors, "pixels"], rows)
+    return Section(
+        "By distance",
+        [],
+        [table],
+        [Picture(figure_png(distance_figure(scores)), "Correlation with the observed map by distance.")],
+    )
+
+
+def _provenance_section(
+    store: Path, home: Path, run: str, maps: Maps, prediction: xr.Dataset, scores: xr.Dataset
+) -> Section:
+    trained_on = json.loads(prediction.attrs["trained_on"])
+    settings = json.loads(prediction.attrs["settings"])
+    facts = [
+        ["store", str(store) if home == store else f"{store}; prediction in {home}"],
+        ["cell type, run", f"{maps.cell_type}, {run}"],
+        ["checkpoint (sha256)", str(prediction.attrs["checkpoint_sha256"])],
+        ["target, transform", f"{maps.variable}, {maps.transform.name}"],
+        ["bins, diagonals", f"{maps.binsize:,} bp; diagonals {maps.min_diagonal} to {maps.n_diagonals - 1} are scored"],
+        ["tracks", ", ".join(f"{n} ({t.name})" for n, t in zip(maps.tracks, maps.track_transforms, strict=True))],
+        ["trained on cell types", ", ".join(trained_on["cell_types"])],
+        *([f"{name} regions", ", ".join(regions)] for name, regions in trained_on["splits"].items()),
+        ["prediction settings", ", ".join(f"{key} {value}" for key, value in settings.items())],
+        *([f"predictor: {name}", str(text)] for name, text in json.loads(scores.attrs["predictors"]).items()),
+        ["versions", ", ".join(f"{p} {version(p)}" for p in ("epizarr", "numpy", "scipy", "xarray", "zarr"))],
+    ]
+    files = [
+        [str(e.get("name", "")), str(e.get("uri", "")), str(e.get("sha256", ""))[:16], str(e.get("origin", ""))]
+        for e in _inputs(maps)
+    ]
+    return Section(
+        "Provenance",
+        tables=[
+            Table("", ["what", "value"], facts),
+            Table("Input files", ["name", "file", "sha256 (first 16)", "origin"], files),
+        ],
+    )
+
+
+def _inputs(maps: Maps) -> list[dict[str, object]]:
+    """Files behind the compared contacts and the tracks that the model reads."""
+    contacts = open_contacts(maps.store, maps.cell_type, maps.binsize)
+    tracks = open_tracks(maps.store, maps.cell_type, maps.track_binsize)
+    entries = [e for e in json.loads(tracks.attrs["inputs"]) if e.get("kind") != "track" or e["name"] in maps.tracks]
+    for entry in json.loads(contacts.attrs["inputs"]):
+        if entry not in entries:
+            entries.append(entry)
+    return entries
+
+
+def _banners(maps: Maps, notes: Sequence[str]) -> list[str]:
+    """What a reader must know first: simulated data, peak-derived signal, regions seen in training."""
+    origins = [str(entry.get("origin", "")) for entry in _inputs(maps)]
+    banners = []
+    if "simulated" in maps.assembly.name.lower() or any("SIMULATED" in origin for origin in origins):
+        banners.append("SIMULATED data: genome, tracks and contacts were drawn by epizarr's simulator, not measured.")
+    if any(_PEAK_DERIVED.lower() in origin.lower() for origin in origins):
+        banners.append(f"{_PEAK_DERIVED}: tracks were made from peak files, with zero outside the peaks.")
+    return banners + list(notes)

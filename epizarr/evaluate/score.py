@@ -1,0 +1,423 @@
+"""Scores of a prediction and of the baselines on held-out regions, written into the store.
+
+All maps are compared after the target's transform, on the same pixels: those where the observed map and every predictor have
+a value. Baselines are fitted on the training regions of the training cell types, and choose what they have to choose on the
+validation regions, as the network did.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from epizarr import __version__
+from epizarr.cluster import Progress, run_tasks
+from epizarr.errors import SplitError, StoreError
+from epizarr.evaluate.maps import (
+    Maps,
+    Rows,
+    check_truth,
+    find_prediction,
+    inputs_id,
+    open_maps,
+    read_truth,
+    region_rows,
+)
+from epizarr.genome import Assembly, Region
+from epizarr.io.ledger import Lease
+from epizarr.io.store import (
+    ArraySpec,
+    create_group,
+    finish_group,
+    group_attrs,
+    group_path,
+    has_group,
+    open_evaluation,
+    read_region,
+    remove_group,
+    sweep_group,
+    write_region,
+)
+from epizarr.metrics.baselines import (
+    LinearFit,
+    PixelMoments,
+    fit_insulation,
+    fit_ridge,
+    fit_training_mean,
+    pixel_features,
+)
+from epizarr.metrics.correlation import DistanceScores, score_by_distance, skill
+from epizarr.schema import GROUPS
+
+PREDICTION, INSULATION, RIDGE = "prediction", "CTCF insulation", "ridge"
+TRAINING_MEAN = "training mean"
+CEILING = "noise ceiling: truth vs. observed"
+#: The track that the insulation heuristic reads, in any case.
+INSULATOR = "ctcf"
+#: Values of all predictors that are held at a time; more pixels are scored a few diagonals at a time.
+MAX_SCORE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class _FitTask:
+    maps: Maps
+    rows: Rows
+
+
+@dataclass(frozen=True)
+class _ScoreTask:
+    """What one block's comparison needs; ``diagonals`` are those to return."""
+
+    maps: Maps
+    rows: Rows
+    prediction_store: str
+    prediction_group: str
+    fits: tuple[LinearFit, ...]
+    truth: str | None
+    truth_scale: tuple[float, ...]
+    diagonals: tuple[int, int]
+
+
+def evaluate_run(
+    store: str | Path,
+    run: str,
+    *,
+    cell_type: str,
+    regions: Sequence[str] | None = None,
+    truth: str | Path | None = None,
+    predictions: str | Path | None = None,
+    binsize: int | None = None,
+    client: Any = None,
+    n_threads: int | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    take_over: bool = False,
+) -> xr.Dataset:
+    """Score a prediction and the baselines, and keep the scores in the store.
+
+    At most about 2 GiB of values are held at a time, and a few ten MB a thread.
+
+    Parameters
+    ----------
+    store
+        Store with the measured contacts, and with contacts and tracks of the training cell types.
+    run, cell_type
+        Prediction to score.
+    regions
+        Regions to score on. Default: the test regions of the run. Regions that overlap those seen in training are scored too,
+        and a note says so.
+    truth
+        A simulated cell type's noise-free contacts (``OUT/<cell type>/truth.zarr``): its agreement with the observed map is
+        the noise ceiling.
+    predictions
+        Store that holds the prediction, where it is another one; the scores are written there. Default: ``store``.
+    binsize
+        Bin width of the prediction, where the run has several.
+    client, n_threads
+        Dask client, or threads of this process.
+    progress
+        Told after each block, of the fits and the scores together.
+    overwrite
+        Replace scores of this run that were made on other regions or inputs.
+    take_over
+        Take the place of a writer that has given no sign of life for ten minutes.
+
+    Returns
+    -------
+    Dataset as :data:`epizarr.schema.EVALUATIONS` declares it. Scores that are undefined are NaN: the correlation of the
+    training mean, whatever a missing track makes impossible, and diagonals below the first that counts.
+
+    Raises
+    ------
+    SplitError
+        If the run has no test regions and none are given.
+    StoreNotFoundError, StoreError
+        If the prediction, the contacts or a track is missing, no pixel can be compared, or other scores of this run are there.
+    """
+    store, home = Path(store), Path(predictions or store)
+    prediction = find_prediction(home, cell_type, run, binsize)
+    maps = open_maps(store, cell_type, prediction)
+    trained_on = json.loads(str(prediction.attrs["trained_on"]))
+    scored = _regions(maps, regions, trained_on)
+    sources = [open_maps(store, name, prediction) for name in trained_on["cell_types"]]
+    truth_attrs = check_truth(Path(truth), maps) if truth is not None else None
+    group = group_path("evaluations", cell_type, maps.binsize, run)
+    attrs = {
+        "binsize": maps.binsize,
+        "target": maps.variable,
+        "transform": maps.transform.to_json(),
+        "min_diagonal": maps.min_diagonal,
+        "regions": json.dumps([str(region) for region in scored]),
+        "inputs_id": inputs_id(prediction, [maps, *sources], truth_attrs),
+        "checkpoint_sha256": str(prediction.attrs["checkpoint_sha256"]),
+        "epizarr_version": __version__,
+    }
+    with Lease.acquire(home, group, take_over):
+        if not _is_to_do(home, group, attrs, overwrite):
+            return open_evaluation(home, cell_type, run, maps.binsize)
+        splits = {name: _parse(maps.assembly, trained_on["splits"][name]) for name in ("train", "validation")}
+        blocks = region_rows(maps.grid, scored)
+        n_fits = sum(len(region_rows(source.grid, r)) for source in sources for r in splits.values())
+        n_passes = _n_passes(blocks, maps.n_diagonals)
+        ticker = _Ticker(progress, n_fits + len(blocks) * (n_passes + (truth is not None)))
+        workers = {"client": client, "n_threads": n_threads}
+        fits, notes = _fit_baselines(sources, splits, ticker, workers)
+        task = _ScoreTask(
+            maps=maps,
+            rows=blocks[0],
+            prediction_store=str(home),
+            prediction_group=group_path("predictions", cell_type, maps.binsize, run),
+            fits=tuple(fits),
+            truth=None if truth is None else str(truth),
+            truth_scale=(),
+            diagonals=(0, maps.n_diagonals),
+        )
+        tasks = [replace(task, rows=rows) for rows in blocks]
+        if truth is not None:
+            sums = run_tasks(_truth_sums, tasks, progress=ticker.part(len(tasks)), **workers)
+            observed, noise_free = np.sum(sums, axis=0)
+            scale = np.where(noise_free > 0, observed / np.where(noise_free > 0, noise_free, 1.0), 1.0)
+            tasks = [replace(t, truth_scale=tuple(float(x) for x in scale)) for t in tasks]
+        scores, n_observed = _score(tasks, n_passes, ticker, workers)
+        notes += _notes(maps, scored, splits, scores[PREDICTION], n_observed, trained_on)
+        about = {PREDICTION: f"run {run!r}", **{fit.name: fit.about for fit in fits}}
+        if truth is not None:
+            about[CEILING] = "noise-free contacts of the simulator, scaled to the observed mean of each diagonal"
+        found = _arrays(maps, scores, [PREDICTION, TRAINING_MEAN, INSULATION, RIDGE, *([CEILING] if truth else [])])
+        _write(home, group, found, attrs, {"predictors": json.dumps(about), "notes": json.dumps(notes)})
+    return open_evaluation(home, cell_type, run, maps.binsize)
+
+
+# ------------------------------------------------------------------------------------------------------------- baselines
+
+
+def _fit_baselines(
+    sources: Sequence[Maps], splits: Mapping[str, Sequence[Region]], ticker: "_Ticker", workers: dict[str, Any]
+) -> tuple[list[LinearFit], list[str]]:
+    """Fit what can be fitted; the notes say what cannot, and why."""
+    sums = {}
+    for name, regions in splits.items():
+        tasks = [_FitTask(source, rows) for source in sources for rows in region_rows(source.grid, regions)]
+        parts = run_tasks(_fit_sums, tasks, progress=ticker.part(len(tasks)), **workers)
+        sums[name] = PixelMoments.total(parts) if parts else None
+    train, validation = sums["train"], sums["validation"]
+    if train is None or not train.n_target.any():
+        raise StoreError(
+            "the training regions of this run have no valid pixel in this store, so that neither a baseline nor the skill can "
+            "be computed. Use the store that the run was trained on."
+        )
+    fits, notes = [fit_training_mean(train)], []
+    tracks = sources[0].tracks
+    insulators = [index for index, name in enumerate(tracks) if name.lower() == INSULATOR]
+    if insulators and train.n.any():
+        fits.append(fit_insulation(train, insulators[0], len(tracks)))
+    else:
+        why = "no track is named CTCF" if not insulators else "no training pixel has all tracks measured"
+        notes.append(f"{INSULATION}: n/a, {why}.")
+    if validation is not None and validation.n.any() and train.n.any():
+        fits.append(fit_ridge(train, validation))
+    else:
+        notes.append(f"{RIDGE}: n/a, no training or no validation pixel has all tracks measured.")
+    return fits, notes
+
+
+def _fit_sums(task: _FitTask) -> PixelMoments:
+    maps, rows = task.maps, task.rows
+    target = maps.transform.apply(maps.observed(rows))
+    return PixelMoments.of_block(pixel_features(maps.bin_tracks(rows), *target.shape), target)
+
+
+# --------------------------------------------------------------------------------------------------------------- scoring
+
+
+def _n_passes(blocks: Sequence[Rows], n_diagonals: int) -> int:
+    """In how many groups of diagonals the values of all predictors are held: one, unless the regions are very long."""
+    n_maps = 6  # observed, prediction, three baselines, ceiling
+    n_bytes = 4 * n_maps * n_diagonals * sum(rows.hi - rows.lo for rows in blocks)
+    return min(max(1, -(-n_bytes // MAX_SCORE_BYTES)), n_diagonals)
+
+
+def _score(
+    tasks: Sequence[_ScoreTask], n_passes: int, ticker: "_Ticker", workers: dict[str, Any]
+) -> tuple[dict[str, DistanceScores], int]:
+    """Scores of each predictor, and the number of observed pixels, whether or not all predictors have a value there."""
+    parts: list[dict[str, DistanceScores]] = []
+    n_observed = 0
+    for columns in np.array_split(np.arange(tasks[0].maps.n_diagonals), n_passes):
+        diagonals = (int(columns[0]), int(columns[-1]) + 1)
+        results = run_tasks(
+            _compare_block,
+            [replace(t, diagonals=diagonals) for t in tasks],
+            progress=ticker.part(len(tasks)),
+            **workers,
+        )
+        n_observed += sum(n for _, n in results)
+        values = {name: np.concatenate([block[name] for block, _ in results]) for name in results[0][0]}
+        observed = values.pop("observed")
+        parts.append({name: score_by_distance(band, observed) for name, band in values.items()})
+    scores = {
+        name: DistanceScores(*(np.concatenate([getattr(part[name], f) for part in parts]) for f in _SCORE_FIELDS))
+        for name in parts[0]
+    }
+    if not scores[PREDICTION].n_pixels.any():
+        raise StoreError(
+            f"no pixel can be compared: {n_observed:,} are observed in the regions, and none of them is predicted. Predict these "
+            "regions, or evaluate others."
+        )
+    return scores, n_observed
+
+
+_SCORE_FIELDS = ("n_pixels", "pearson", "spearman", "squared_error")
+
+
+def _compare_block(task: _ScoreTask) -> tuple[dict[str, np.ndarray], int]:
+    """Transformed values of the observed map and of each predictor, NaN wherever one has none; and the observed pixels."""
+    maps, rows = task.maps, task.rows
+    own = maps.observed(rows)
+    part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, maps.n_diagonals)}
+    predicted = read_region(task.prediction_store, task.prediction_group, "contact", part)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a prediction below what the transform is defined for
+        bands = {"observed": maps.transform.apply(own), PREDICTION: maps.transform.apply(predicted)}
+    features = pixel_features(maps.bin_tracks(rows), *own.shape)
+    bands |= {fit.name: fit.predict(features) for fit in task.fits}
+    if task.truth is not None:
+        noise_free = read_truth(task.truth, rows, maps.n_diagonals) * np.asarray(task.truth_scale, dtype=np.float32)
+        bands[CEILING] = maps.transform.apply(noise_free)
+    columns = slice(*task.diagonals)
+    counts = np.all([np.isfinite(band[:, columns]) for band in bands.values()], axis=0)
+    n_observed = int(np.isfinite(bands["observed"][:, columns]).sum())
+    return {name: np.where(counts, band[:, columns], np.nan) for name, band in bands.items()}, n_observed
+
+
+def _truth_sums(task: _ScoreTask) -> np.ndarray:
+    """Sums of the observed and of the noise-free contacts over common pixels, (2, diagonal)."""
+    observed = task.maps.observed(task.rows)
+    noise_free = read_truth(str(task.truth), task.rows, task.maps.n_diagonals)
+    both = ~(np.isnan(observed) | np.isnan(noise_free))
+    return np.stack([np.where(both, band, 0.0).sum(axis=0, dtype=np.float64) for band in (observed, noise_free)])
+
+
+# ------------------------------------------------------------------------------------------------- regions, notes, writing
+
+
+def _parse(assembly: Assembly, texts: Sequence[str]) -> list[Region]:
+    return [assembly.region(text) for text in texts]
+
+
+def _regions(maps: Maps, regions: Sequence[str] | None, trained_on: dict[str, Any]) -> list[Region]:
+    texts = list(regions or trained_on["splits"].get("test", ()))
+    if not texts:
+        raise SplitError("this run has no test regions; say which regions to score on (--region).")
+    view = maps.assembly.view(texts)
+    chosen = [Region(str(c), int(s), int(e)) for c, s, e in view[["chrom", "start", "end"]].itertuples(index=False)]
+    empty = [str(region) for region in chosen if not region_rows(maps.grid, [region])]
+    if empty:
+        raise SplitError(f"regions {empty} hold no whole bin of {maps.binsize:,} bp; widen them.")
+    return chosen
+
+
+def _notes(
+    maps: Maps,
+    scored: Sequence[Region],
+    splits: Mapping[str, Sequence[Region]],
+    prediction: DistanceScores,
+    n_observed: int,
+    trained_on: dict[str, Any],
+) -> list[str]:
+    notes = []
+    for name, what in (("train", "training"), ("validation", "the choice of the checkpoint")):
+        for region in scored:
+            seen = [other for other in splits[name] if _overlap(region, other)]
+            if seen:
+                notes.append(
+                    f"SEEN in {what}: {region} overlaps {', '.join(map(str, seen))} (cell types "
+                    f"{', '.join(trained_on['cell_types'])}). These scores do not say how the model does on new data."
+                )
+    n_scored = int(prediction.n_pixels.sum())
+    if n_scored < n_observed:
+        notes.append(
+            f"{n_observed - n_scored:,} of {n_observed:,} observed pixels have no value in the prediction or in a baseline "
+            "and are left out of all scores."
+        )
+    undefined = int((np.isnan(prediction.pearson) & (prediction.n_pixels > 0)).sum())
+    if undefined:
+        notes.append(f"The prediction's correlation is undefined on {undefined} diagonals; the means leave them out.")
+    return notes
+
+
+def _overlap(a: Region, b: Region) -> bool:
+    return a.chrom == b.chrom and a.start < b.end and b.start < a.end
+
+
+def _arrays(maps: Maps, scores: Mapping[str, DistanceScores], predictors: Sequence[str]) -> dict[str, np.ndarray]:
+    """Arrays of the evaluations group; a predictor without scores is NaN."""
+    by_predictor = [scores.get(name) for name in predictors]
+    nothing = np.full(maps.n_diagonals, np.nan)
+    reference = scores[TRAINING_MEAN].mse
+    mse = np.array([s.mse if s else np.nan for s in by_predictor])
+    return {
+        "predictor": np.array(predictors, dtype=object),
+        "n_pixels": scores[PREDICTION].n_pixels,
+        "pearson": np.stack([s.pearson if s else nothing for s in by_predictor]),
+        "spearman": np.stack([s.spearman if s else nothing for s in by_predictor]),
+        "mean_pearson": np.array([s.mean_pearson if s else np.nan for s in by_predictor]),
+        "mean_spearman": np.array([s.mean_spearman if s else np.nan for s in by_predictor]),
+        "mse": mse,
+        "skill": np.array([skill(value, reference) for value in mse]),
+    }
+
+
+def _is_to_do(store: Path, group: str, attrs: Mapping[str, Any], overwrite: bool) -> bool:
+    """Whether the scores are yet to be computed; others of this run are refused, or removed if told."""
+    if not has_group(store, group):
+        return True
+    found = group_attrs(store, group)
+    different = sorted(key for key, value in attrs.items() if found.get(key) != value)
+    is_complete = found.get("state") == "complete"
+    if is_complete and not different and not overwrite:
+        return False
+    if is_complete and not overwrite:
+        raise StoreError(
+            f"{store}: {group!r} holds scores of this run that were made with another {', '.join(different)}. Replace them with "
+            "--overwrite."
+        )
+    remove_group(store, group)  # scores that were being written are computed again: they are small
+    return True
+
+
+def _write(
+    store: Path, group: str, values: dict[str, np.ndarray], attrs: Mapping[str, Any], late: Mapping[str, str]
+) -> None:
+    n_diagonals = len(values["n_pixels"])
+    diagonal = np.arange(n_diagonals, dtype=np.int64)
+    coords = {
+        "predictor": values.pop("predictor"),
+        "diagonal": diagonal,
+        "distance": diagonal * int(attrs["binsize"]),
+    }
+    declared = {v.name: v for v in GROUPS["evaluations"].variables}
+    arrays = {name: ArraySpec(declared[name].dims, array.shape, declared[name].dtype) for name, array in values.items()}
+    create_group(store, group, "evaluations", coords=coords, arrays=arrays, attrs={**attrs, **late})
+    sweep_group(store, group)
+    for name, array in values.items():
+        write_region(store, group, name, {}, array)
+    finish_group(store, group)
+
+
+class _Ticker:
+    """One count of finished tasks over several calls of ``run_tasks``."""
+
+    def __init__(self, progress: Progress | None, n_tasks: int) -> None:
+        self._progress = progress
+        self._n_tasks = n_tasks
+        self._before = 0
+
+    def part(self, n_tasks: int) -> Progress | None:
+        """Progress of the next ``n_tasks`` tasks."""
+        before, progress = self._before, self._progress
+        self._before += n_tasks
+        return None if progress is None else lambda done, _: progress(before + done, self._n_tasks)

@@ -1,0 +1,1 @@
+"""What a person looks at: figures and the self-contained HTML report. Arrays and text in, pictures and pages out."""

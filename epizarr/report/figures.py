@@ -1,0 +1,278 @@
+"""Figures of an evaluation: contact maps over tracks, and correlation by distance.
+
+matplotlib is imported when a figure is drawn, and only its object interface is used: no display, no global state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+#: Colours that stay apart for colour-blind readers (Okabe & Ito), darkest first.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195")
+_MISSING = "#c9ccd1"
+_DPI = 150
+#: Samples a bin and axis when a map is turned; more than the pixels that a bin gets in a figure.
+_SAMPLES_PER_BIN = 4
+#: Columns that a track is drawn with: about what the figure can show.
+_TRACK_COLUMNS = 1200
+
+
+@dataclass(frozen=True)
+class TrackPanel:
+    """One track under the maps.
+
+    Parameters
+    ----------
+    name
+        Track name.
+    signal
+        Values over the window, (track bin), NaN where not measured.
+    upper
+        Top of the axis; higher values are cut there.
+    """
+
+    name: str
+    signal: np.ndarray
+    upper: float
+
+
+@dataclass(frozen=True)
+class MapWindow:
+    """A window of the genome to draw.
+
+    Parameters
+    ----------
+    region
+        Title, such as ``"chr3:1,000,000-6,000,000"``.
+    start, end
+        Window in bp.
+    binsize
+        Bin width in bp.
+    margin_bins
+        Rows that each band has before the window's first bin, so that the map is complete at the window's left edge.
+    maps
+        Title and band (row, diagonal) of each map, top to bottom; NaN is masked. The first sets the colour scale.
+    tracks
+        Tracks below the maps.
+    value_label
+        What the colours mean.
+    """
+
+    region: str
+    start: int
+    end: int
+    binsize: int
+    margin_bins: int
+    maps: tuple[tuple[str, np.ndarray], ...]
+    tracks: tuple[TrackPanel, ...]
+    value_label: str
+
+
+def rotate_band(band: np.ndarray, first: int, n_bins: int, samples_per_bin: int = _SAMPLES_PER_BIN) -> np.ndarray:
+    """Turn a band by 45 degrees: x is the position along the genome, y the distance between the two bins.
+
+    Parameters
+    ----------
+    band
+        Contacts (row, diagonal).
+    first, n_bins
+        Rows whose stretch of the genome is drawn; the rows around them fill the corners.
+    samples_per_bin
+        Resolution of the picture.
+
+    Returns
+    -------
+    Picture (distance, position), (n_diagonals · samples, n_bins · samples). Each value is that of the pixel whose diamond holds
+    the middle of the sample; NaN where the band has no such pixel.
+    """
+    n_rows, n_diagonals = band.shape
+    position = (np.arange(n_bins * samples_per_bin) + 0.5) / samples_per_bin
+    distance = (np.arange(n_diagonals * samples_per_bin) + 0.5) / samples_per_bin
+    left = np.floor(position[None, :] - distance[:, None] / 2).astype(np.int64)
+    k = np.floor(position[None, :] + distance[:, None] / 2).astype(np.int64) - left
+    row = left + first
+    inside = (row >= 0) & (row < n_rows) & (k < n_diagonals)
+    return np.where(inside, band[np.clip(row, 0, n_rows - 1), np.minimum(k, n_diagonals - 1)], np.nan)
+
+
+def contact_figure(window: MapWindow) -> Figure:
+    """Draw the maps of a window above each other, on one colour scale, over its tracks.
+
+    Parameters
+    ----------
+    window
+        What to draw. Masked pixels and bins without signal are grey.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    map_inches, track_inches, width = 1.75, 0.42, 10.0
+    heights = [map_inches] * len(window.maps) + [track_inches] * len(window.tracks)
+    height = sum(heights) + 0.12 * len(heights) + 1.0
+    figure = Figure(figsize=(width, height), dpi=_DPI)
+    grid = figure.add_gridspec(
+        len(heights),
+        2,
+        height_ratios=heights,
+        width_ratios=[1, 0.016],
+        left=max(0.105, 0.03 + 0.0085 * max((len(track.name) for track in window.tracks), default=0)),
+        right=0.925,
+        top=1 - 0.45 / height,
+        bottom=0.5 / height,
+        hspace=0.16,
+        wspace=0.025,
+    )
+    norm = Normalize(*_colour_limits(window.maps[0][1]))
+    cmap = _fall()
+    axes = []
+    for row, (title, band) in enumerate(window.maps):
+        axis = figure.add_subplot(grid[row, 0])
+        _draw_map(axis, band, window, cmap, norm)
+        axis.text(
+            0.008, 0.93, title, transform=axis.transAxes, va="top", fontsize=10, weight="bold",
+            bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 2.0},
+        )  # fmt: skip
+        axes.append(axis)
+    for index, track in enumerate(window.tracks):
+        axis = figure.add_subplot(grid[len(window.maps) + index, 0])
+        _draw_track(axis, track, window, COLOURS[index % len(COLOURS)])
+        axes.append(axis)
+    for axis in axes:
+        axis.set_xlim(window.start / 1e6, window.end / 1e6)
+        axis.tick_params(labelbottom=axis is axes[-1], labelsize=8)
+    axes[-1].set_xlabel(f"{window.region.partition(':')[0]} (Mb)", fontsize=9)
+    axes[0].set_title(window.region, fontsize=11, loc="left")
+    colour_axis = figure.add_subplot(grid[: len(window.maps), 1])
+    bar = figure.colorbar(ScalarMappable(norm, cmap), cax=colour_axis, extend="both")
+    bar.set_label(window.value_label, fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def _draw_map(axis: Axes, band: np.ndarray, window: MapWindow, cmap: Colormap, norm: Any) -> None:
+    n_bins = -(-(window.end - window.start) // window.binsize)
+    image = rotate_band(band, window.margin_bins, n_bins)
+    reach = band.shape[1] * window.binsize / 1e6
+    right = (window.start + n_bins * window.binsize) / 1e6
+    axis.imshow(
+        image,
+        origin="lower",
+        aspect="auto",
+        extent=(window.start / 1e6, right, 0, reach),
+        cmap=cmap,
+        norm=norm,
+        interpolation="nearest",
+    )
+    axis.set_ylim(0, reach)
+    axis.set_ylabel("distance (Mb)", fontsize=9)
+    axis.locator_params(axis="y", nbins=4, prune="upper")  # the top label would touch the panel above
+
+
+def _draw_track(axis: Axes, track: TrackPanel, window: MapWindow, colour: str) -> None:
+    x = np.linspace(window.start, window.end, len(track.signal) + 1) / 1e6
+    signal, edges = _coarsen(track.signal, x)
+    missing = np.isnan(signal)
+    upper = track.upper if track.upper > 0 else 1.0
+    axis.stairs(np.minimum(np.where(missing, 0.0, signal), upper), edges, fill=True, color=colour, linewidth=0)
+    axis.stairs(np.where(missing, upper, 0.0), edges, fill=True, color=_MISSING, linewidth=0)
+    axis.set_ylim(0, upper)
+    axis.set_yticks([])
+    axis.text(-0.008, 0.62, track.name, transform=axis.transAxes, ha="right", va="center", fontsize=9)
+    axis.text(
+        -0.008, 0.12, f"0–{upper:.3g}", transform=axis.transAxes, ha="right", va="center", fontsize=7, color="#555555"
+    )
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _coarsen(signal: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Largest value of each run of bins, so that narrow peaks stay visible; NaN only where a whole run is missing."""
+    step = max(1, -(-len(signal) // _TRACK_COLUMNS))
+    starts = np.arange(0, len(signal), step)
+    return np.fmax.reduceat(signal, starts), np.append(edges[starts], edges[-1])
+
+
+def _colour_limits(band: np.ndarray) -> tuple[float, float]:
+    known = band[np.isfinite(band)]
+    if not len(known):
+        return 0.0, 1.0
+    low, high = np.percentile(known, [2, 99.5])
+    return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
+def _fall() -> Colormap:
+    """White over yellow and red to black, the usual colours of Hi-C maps; missing is grey."""
+    import matplotlib
+    from matplotlib.colors import LinearSegmentedColormap
+
+    middle = matplotlib.colormaps["YlOrRd"](np.linspace(0, 1, 9))
+    return LinearSegmentedColormap.from_list("fall", [(1, 1, 1, 1), *middle, (0, 0, 0, 1)]).with_extremes(bad=_MISSING)
+
+
+def distance_figure(scores: xr.Dataset) -> Figure:
+    """Draw the correlations of an evaluation against distance, one line a predictor.
+
+    Parameters
+    ----------
+    scores
+        An evaluation (:data:`epizarr.schema.EVALUATIONS`). Diagonals without a pixel are left out, and so is a predictor whose
+        correlation is nowhere defined. The prediction is drawn thicker, a noise ceiling dashed and grey.
+    """
+    from matplotlib.figure import Figure
+
+    scores = scores[["n_pixels", "pearson", "spearman"]].load()
+    scores = scores.isel(diagonal=scores["n_pixels"].values > 0)
+    distance = scores["distance"].values
+    predictors = [str(name) for name in scores["predictor"].values]
+    dashed = [name for name in predictors if name.startswith("noise ceiling")]
+    colours = dict(zip([name for name in predictors if name not in dashed], COLOURS * 2, strict=False))
+    panels = {
+        f"{name.capitalize()} correlation": dict(zip(predictors, scores[name].values, strict=True))
+        for name in ("pearson", "spearman")
+    }
+    figure = Figure(figsize=(10.0, 3.9), dpi=_DPI)
+    handles: dict[str, Any] = {}
+    for index, (score, lines) in enumerate(panels.items()):
+        axis = figure.add_subplot(1, len(panels), index + 1)
+        for predictor, values in lines.items():
+            if np.isnan(values).all():
+                continue
+            (handles[predictor],) = axis.plot(
+                distance / 1e6,
+                values,
+                color="#555555" if predictor in dashed else colours[predictor],
+                linestyle="--" if predictor in dashed else "-",
+                linewidth=2.4 if predictor == "prediction" else 1.3,
+                zorder=3 if predictor == "prediction" else 2,
+            )
+        axis.axhline(0, color="#999999", linewidth=0.7, zorder=1)
+        axis.set_xlabel("distance (Mb)", fontsize=9)
+        axis.set_ylabel(score, fontsize=9)
+        axis.tick_params(labelsize=8)
+        axis.grid(color="#e6e8eb", linewidth=0.7)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_xlim(0, float(distance.max(initial=1)) / 1e6)
+    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=5, frameon=False, fontsize=9)
+    figure.subplots_adjust(left=0.065, right=0.985, top=0.96, bottom=0.25, wspace=0.17)
+    return figure
+
+
+def figure_png(figure: Figure) -> bytes:
+    """Render a figure as PNG; equal figures give equal bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

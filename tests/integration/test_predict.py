@@ -1,0 +1,292 @@
+"""Prediction into a store, against the plain use of the network on whole tiles."""
+
+import json
+import shutil
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from epizarr import predict as predict_module
+from epizarr.errors import CheckpointError, ConfigError, LeaseError, MemoryBoundError, RegionError, StoreError
+from epizarr.io.ledger import Lease, work_folder
+from epizarr.io.store import group_attrs, open_prediction, remove_group, store_assembly, write_region
+from epizarr.nn import Epiphany
+from epizarr.predict import predict_contacts, prediction_task_bytes
+from epizarr.tiles import blend_weights, tile_starts
+from epizarr.train.checkpoint import load_checkpoint
+from epizarr.transforms import network_input
+from epizarr.windows import cut_padded
+from tests._killing import tree_digest
+from tests._runs import (
+    ASSEMBLY,
+    BINSIZE,
+    N_DIAGONALS,
+    NETWORK,
+    TRACK_BINSIZE,
+    TRACKS,
+    draw_signal,
+    write_checkpoint,
+    write_store,
+)
+
+GRID = ASSEMBLY.bins(BINSIZE)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Path, Path]:
+    """A store and a checkpoint, made once; cell type B has no contacts."""
+    folder = tmp_path_factory.mktemp("made")
+    return write_store(folder / "atlas.zarr", with_contacts=("A",)), write_checkpoint(folder / "RUN")
+
+
+@pytest.fixture
+def store(made, tmp_path) -> Path:
+    return Path(shutil.copytree(made[0], tmp_path / "atlas.zarr"))
+
+
+@pytest.fixture
+def checkpoint(made) -> Path:
+    return made[1]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(predict_module, "BLOCK_BINS", 2048)
+
+
+def _contact(store: Path, run: str = "RUN", cell_type: str = "B") -> np.ndarray:
+    return open_prediction(store, cell_type, run, BINSIZE)["contact"].values
+
+
+def _by_tiles(checkpoint: Path, chrom: str, tile_bins: int, overlap_bins: int) -> np.ndarray:
+    """Band of a chromosome of cell type B: each tile through the whole network, then pixel by pixel."""
+    card = load_checkpoint(checkpoint)
+    model = card.model()
+    signal = draw_signal(1)
+    lo, hi = ASSEMBLY.bins(TRACK_BINSIZE).chrom_extent(chrom)
+    blacklisted = np.zeros(signal.shape[1], dtype=bool)
+    blacklisted[31_000:31_050] = True
+    tracks = np.stack(
+        [card.track_transforms[n].apply(v, blacklisted)[lo:hi] for n, v in zip(TRACKS, signal, strict=True)]
+    )
+    first, last = GRID.chrom_extent(chrom)
+    n = last - first
+    starts, weights = tile_starts(n, tile_bins, overlap_bins), blend_weights(n, tile_bins, overlap_bins)
+    stripes = np.zeros((n, N_DIAGONALS))
+    for start, weight in zip(starts, weights, strict=True):
+        begin = int(start) * NETWORK.stride - NETWORK.halo
+        cut = cut_padded(tracks, 0, begin, begin + NETWORK.cut_length(len(weight)))
+        with torch.no_grad():
+            out = model(torch.from_numpy(network_input(cut, mask_channels=True))[None], len(weight))[0].double().numpy()
+        stripes[start : start + len(weight)] += weight[:, None] * out
+    band = np.full((n, N_DIAGONALS), np.nan)
+    for i in range(n):
+        for k in range(min(N_DIAGONALS, n - i)):
+            band[i, k] = stripes[i + (k + 1) // 2, k]
+    expected = np.array(card.target_transform.params["obs_over_exp"]["expected"])
+    return np.where(expected > 0, np.expm1(band) * expected, np.nan)
+
+
+@pytest.mark.parametrize("chrom", ASSEMBLY.chrom_names)
+def test_predict__equals_the_network_on_whole_tiles(store, checkpoint, chrom):
+    predict_contacts(store, checkpoint, cell_type="B")
+    lo, hi = GRID.chrom_extent(chrom)
+    np.testing.assert_allclose(_contact(store)[lo:hi], _by_tiles(checkpoint, chrom, 50, 12), rtol=1e-4, atol=1e-6)
+
+
+def test_predict__reaches_the_chromosome_ends_and_not_beyond(store, checkpoint):
+    predict_contacts(store, checkpoint, cell_type="B")
+    on_chromosome = np.arange(N_DIAGONALS) < GRID.n_valid_diagonals(np.arange(GRID.n_bins))[:, None]
+    on_chromosome[:, 0] = False  # below the first diagonal that training saw there is no expected to multiply by
+    np.testing.assert_array_equal(np.isfinite(_contact(store)), on_chromosome)
+
+
+def test_predict__does_not_depend_on_the_blocks(store, checkpoint, monkeypatch):
+    predict_contacts(store, checkpoint, cell_type="B", run="blocks-2048")
+    monkeypatch.setattr(predict_module, "BLOCK_BINS", 1024)
+    predict_contacts(store, checkpoint, cell_type="B", run="blocks-1024")
+    np.testing.assert_allclose(_contact(store, "blocks-1024"), _contact(store, "blocks-2048"), rtol=1e-4, atol=1e-6)
+
+
+def test_predict__threads_and_processes_give_the_same_bytes(store, checkpoint):
+    predict_contacts(store, checkpoint, cell_type="B", run="one", n_threads=1)
+    predict_contacts(store, checkpoint, cell_type="B", run="four", n_threads=4)
+    np.testing.assert_array_equal(_contact(store, "one"), _contact(store, "four"))
+
+
+def test_predict__leaves_the_torch_threads_as_they_were(store, checkpoint):
+    before = torch.get_num_threads()
+    predict_contacts(store, checkpoint, cell_type="B", regions=["chr3"], torch_threads=2, n_threads=1)
+    assert torch.get_num_threads() == before
+
+
+def test_predict__region_has_the_values_of_the_whole(store, checkpoint):
+    predict_contacts(store, checkpoint, cell_type="B")
+    predict_contacts(store, checkpoint, cell_type="B", run="part", regions=["chr1:2,000,000-2,200,000", "chr3"])
+    part, whole = _contact(store, "part"), _contact(store)
+    bins = np.arange(GRID.n_bins)[:, None]
+    inside = [
+        (bins >= lo) & (bins + np.arange(N_DIAGONALS) < hi) for lo, hi in ((2000, 2200), GRID.chrom_extent("chr3"))
+    ]
+    inside = np.logical_or(*inside)
+    np.testing.assert_allclose(part[inside], whole[inside], rtol=1e-4, atol=1e-6)
+    assert np.isnan(part[~inside]).all()
+
+
+def test_predict__matches_tracks_by_name(made, tmp_path):
+    swapped = write_store(tmp_path / "swapped.zarr", with_contacts=(), tracks=(TRACKS[1], "other", TRACKS[0]))
+    predict_contacts(swapped, made[1], cell_type="B")
+    straight = Path(shutil.copytree(made[0], tmp_path / "straight.zarr"))
+    predict_contacts(straight, made[1], cell_type="B")
+    np.testing.assert_array_equal(_contact(swapped), _contact(straight))
+
+
+def test_predict__lists_missing_tracks(made, tmp_path):
+    store = write_store(tmp_path / "s.zarr", with_contacts=(), tracks=("CTCF", "other"))
+    with pytest.raises(CheckpointError, match=r"has \['CTCF', 'other'\] and lacks \['DNase'\]"):
+        predict_contacts(store, made[1], cell_type="B")
+
+
+def test_predict__refuses_another_assembly(store, checkpoint, tmp_path):
+    card = json.loads((checkpoint / "checkpoint.json").read_text())
+    other = Path(shutil.copytree(checkpoint.resolve(), tmp_path / "OTHER" / "best"))
+    (other / "checkpoint.json").write_text(json.dumps({**card, "assembly": "hg19"}))
+    with pytest.raises(CheckpointError, match="'hg19'"):
+        predict_contacts(store, other, cell_type="B")
+
+
+@pytest.mark.parametrize("settings", [{"tile_bins": 0}, {"overlap_bins": 26}, {"batch_size": 0}, {"torch_threads": 0}])
+def test_predict__refuses_impossible_settings(store, checkpoint, settings):
+    with pytest.raises(ConfigError, match="prediction"):
+        predict_contacts(store, checkpoint, cell_type="B", **settings)
+
+
+def test_predict__refuses_work_that_does_not_fit_memory(store, checkpoint):
+    with pytest.raises(MemoryBoundError, match="batch_size"):
+        predict_contacts(store, checkpoint, cell_type="B", max_task_bytes=1 << 20)
+
+
+def test_predict__refusals_write_nothing(store, checkpoint):
+    before = tree_digest(store)
+    with pytest.raises(RegionError):
+        predict_contacts(store, checkpoint, cell_type="B", regions=["chr9"])
+    assert tree_digest(store) == before
+
+
+def test_predict__complete_run_is_left_alone(store, checkpoint):
+    predict_contacts(store, checkpoint, cell_type="B")
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
+    predict_contacts(store, checkpoint, cell_type="B")
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()} == before
+
+
+def test_predict__refuses_another_run_of_that_name(store, checkpoint):
+    predict_contacts(store, checkpoint, cell_type="B")
+    with pytest.raises(StoreError, match=r"another regions.*--overwrite"):
+        predict_contacts(store, checkpoint, cell_type="B", regions=["chr3"])
+
+
+def test_predict__overwrite_equals_a_fresh_run(store, checkpoint):
+    predict_contacts(store, checkpoint, cell_type="B", regions=["chr1"])
+    predict_contacts(store, checkpoint, cell_type="B", regions=["chr3"], overwrite=True)
+    replaced = tree_digest(store)
+    remove_group(store, f"B/predictions/RUN/{BINSIZE}")
+    predict_contacts(store, checkpoint, cell_type="B", regions=["chr3"])
+    assert tree_digest(store) == replaced
+
+
+def test_predict__resumes_where_it_was_stopped(store, checkpoint, monkeypatch):
+    predict_contacts(store, checkpoint, cell_type="B", run="whole")
+    written: list[int] = []
+
+    def stopping(path, group, variable, region, values):
+        if len(written) == 2:
+            raise OSError("disk full")
+        written.append(region["bin"].start)
+        write_region(path, group, variable, region, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict_module, "write_region", stopping)
+        with pytest.raises(OSError, match="disk full"):
+            predict_contacts(store, checkpoint, cell_type="B", n_threads=1)
+    again: list[int] = []
+    monkeypatch.setattr(
+        predict_module, "write_region", lambda *a: (again.append(a[3]["bin"].start), write_region(*a))[1]
+    )
+    predict_contacts(store, checkpoint, cell_type="B", n_threads=1)
+    assert not set(written) & set(again)
+    digests = [tree_digest(store / "B" / "predictions" / run) for run in ("RUN", "whole")]
+    assert digests[0] == digests[1]
+    assert not work_folder(store, "B").parent.exists()
+
+
+def test_predict__changed_settings_do_not_resume_a_stopped_run(store, checkpoint, monkeypatch):
+    monkeypatch.setattr(predict_module, "finish_group", lambda *a: (_ for _ in ()).throw(OSError("stopped")))
+    with pytest.raises(OSError, match="stopped"):
+        predict_contacts(store, checkpoint, cell_type="B")
+    with pytest.raises(StoreError, match="another settings"):
+        predict_contacts(store, checkpoint, cell_type="B", overlap_bins=10)
+
+
+def test_predict__unused_tracks_do_not_change_the_run(store, checkpoint):
+    predict_contacts(store, checkpoint, cell_type="B")
+    group = store / "B" / "tracks" / str(TRACK_BINSIZE) / "zarr.json"
+    document = json.loads(group.read_text())
+    inputs = json.loads(document["attributes"]["inputs"])
+    document["attributes"]["inputs"] = json.dumps([*inputs, {"name": "new", "kind": "track", "sha256": "x"}])
+    group.write_text(json.dumps(document))
+    predict_contacts(store, checkpoint, cell_type="B")
+
+
+def test_predict__second_writer_is_refused(store, checkpoint):
+    with Lease.acquire(store, f"B/predictions/RUN/{BINSIZE}"), pytest.raises(LeaseError, match="is being written by"):
+        predict_contacts(store, checkpoint, cell_type="B")
+
+
+def test_predict__writes_to_another_store(store, checkpoint, tmp_path):
+    before = tree_digest(store)
+    predict_contacts(store, checkpoint, cell_type="B", out=tmp_path / "out.zarr")
+    assert tree_digest(store) == before
+    assert store_assembly(tmp_path / "out.zarr") == ASSEMBLY
+    assert np.isfinite(_contact(tmp_path / "out.zarr")).any()
+
+
+def test_predict__records_what_it_was_made_of(store, checkpoint):
+    group = predict_contacts(store, checkpoint, cell_type="B")
+    attrs = group_attrs(store, group)
+    assert attrs["checkpoint_sha256"] == load_checkpoint(checkpoint).sha256
+    assert json.loads(attrs["tracks"]) == list(TRACKS)
+    assert json.loads(attrs["trained_on"])["cell_types"] == ["A"]
+
+
+def test_predict__linear_target_needs_no_expected(store, tmp_path):
+    predict_contacts(store, write_checkpoint(tmp_path / "LINEAR", transform="linear"), cell_type="B")
+    assert np.isfinite(_contact(store, "LINEAR")[:, 0]).all()
+
+
+def test_prediction_task_bytes__bounds_what_a_task_allocates(store, checkpoint, monkeypatch):
+    """NumPy's share is traced; torch's own buffers are bounded in the tests of nn."""
+    peaks: list[int] = []
+    whole_task = predict_module._predict_block
+
+    def traced(block):
+        tracemalloc.start()
+        whole_task(block)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    monkeypatch.setattr(predict_module, "_predict_block", traced)
+    predict_contacts(store, checkpoint, cell_type="B", n_threads=1)
+    bound = prediction_task_bytes(NETWORK, tile_bins=50, overlap_bins=12, batch_size=32, block_bins=2048)
+    assert len(peaks) == 4
+    assert max(peaks) < bound
+
+
+def test_prediction_task_bytes__published_networks_fit_the_default():
+    settings = {"batch_size": predict_module.BATCH_SIZE, "block_bins": 4096}
+    ten = prediction_task_bytes(Epiphany(NETWORK).config.published_10kb(), tile_bins=200, overlap_bins=50, **settings)
+    five = prediction_task_bytes(Epiphany(NETWORK).config.published_5kb(), tile_bins=400, overlap_bins=100, **settings)
+    assert ten < five < predict_module.MAX_TASK_BYTES
