@@ -1,0 +1,76 @@
+"""epizarr: Hi-C contact maps from epigenomic tracks, on Zarr, Dask and PyTorch.
+
+Public names are loaded when they are first used, so that opening a store does not wait for torch.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+__version__ = version("epizarr")
+
+if TYPE_CHECKING:
+    from epizarr.bands import band_from_stripes, square_from_band, stripes_from_band
+    from epizarr.cluster import open_client
+    from epizarr.errors import EpizarrError
+    from epizarr.evaluate import evaluate_run, write_report
+    from epizarr.genome import Assembly, Region
+    from epizarr.ingest import check_store, describe_store, ingest_manifest, plan_ingest
+    from epizarr.io.store import (
+        grid_of,
+        open_contacts,
+        open_evaluation,
+        open_prediction,
+        open_tracks,
+        select,
+    )
+    from epizarr.predict import predict_contacts
+    from epizarr.report.figures import contact_figure, distance_figure
+    from epizarr.simulate import open_truth, write_genome
+    from epizarr.train import load_checkpoint, load_config, train_model
+
+# Name -> module that defines it.
+_PUBLIC = {
+    "EpizarrError": "epizarr.errors",
+    "Assembly": "epizarr.genome",
+    "Region": "epizarr.genome",
+    "stripes_from_band": "epizarr.bands",
+    "band_from_stripes": "epizarr.bands",
+    "square_from_band": "epizarr.bands",
+    "open_contacts": "epizarr.io.store",
+    "open_tracks": "epizarr.io.store",
+    "open_prediction": "epizarr.io.store",
+    "open_evaluation": "epizarr.io.store",
+    "grid_of": "epizarr.io.store",
+    "select": "epizarr.io.store",
+    "write_genome": "epizarr.simulate",
+    "open_truth": "epizarr.simulate",
+    "plan_ingest": "epizarr.ingest",
+    "ingest_manifest": "epizarr.ingest",
+    "describe_store": "epizarr.ingest",
+    "check_store": "epizarr.ingest",
+    "load_config": "epizarr.train",
+    "load_checkpoint": "epizarr.train",
+    "train_model": "epizarr.train",
+    "predict_contacts": "epizarr.predict",
+    "evaluate_run": "epizarr.evaluate",
+    "write_report": "epizarr.evaluate",
+    "contact_figure": "epizarr.report.figures",
+    "distance_figure": "epizarr.report.figures",
+    "open_client": "epizarr.cluster",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that defines it."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'epizarr' has no attribute {name!r}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,40 @@
+"""The command line: one file per command, each parses, calls one public function and prints.
+
+Results go to stdout, logs and progress to stderr. A failure is one paragraph and a non-zero exit; ``--debug`` adds the
+traceback.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from epizarr.cli.app import app, state
+from epizarr.cli.console import print_error
+from epizarr.errors import EpizarrError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 on success, 1 on an error of the task, 2 on wrong usage."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    import click
+    import typer
+
+    try:
+        outcome = typer.main.get_command(app).main(
+            args=None if arguments is None else list(arguments), prog_name="epizarr", standalone_mode=False
+        )
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print_error("Stopped. The same command again goes on where this one left off.")
+        return 130
+    except (EpizarrError, OSError) as error:
+        if state.debug:
+            raise
+        print_error(str(error) if isinstance(error, EpizarrError) else f"{type(error).__name__}: {error}")
+        return 1
+    return int(outcome) if isinstance(outcome, int) else 0

@@ -1,0 +1,98 @@
+"""How the command line talks: tables on stdout, progress and errors on stderr, and options that several commands share."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+stdout = Console(soft_wrap=True, highlight=False)
+stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster", help="Where tasks run: local[:N], cuda[:N], slurm:config.yaml or tcp://host:8786.", metavar="SPEC"
+    ),
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads without --cluster; one a core by default.")
+]
+TakeOverOption = Annotated[
+    bool, typer.Option("--take-over", help="Write although another process seems to: only if you know that it is gone.")
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+def print_error(text: str) -> None:
+    """Print an error as one paragraph on stderr."""
+    stderr.print("error:", style="bold red", end=" ")
+    stderr.print(text, markup=False)
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
+    """Print a plain table on stdout; numbers are right-aligned."""
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False, header_style="bold")
+    for index, header in enumerate(headers):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(header, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    stdout.print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return "n/a" if value != value else f"{value:.4g}"
+    return str(value)
+
+
+def human_bytes(n: float) -> str:
+    """Write a number of bytes with its unit."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(n) < 1000 or unit == "TB":
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1000
+    raise AssertionError
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[..., None]]:
+    """Show a progress bar on stderr; yields ``update(done, total, label=None)``. Nothing is drawn where stderr is no terminal."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=stderr,
+        disable=not stderr.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(label, total=None)
+
+        def update(done: float, total: float, what: str | None = None) -> None:
+            bar.update(task, completed=done, total=total, description=f"{label}: {what}" if what else label)
+
+        yield update
+
+
+@contextmanager
+def client_for(spec: str | None) -> Iterator[Any]:
+    """Open the Dask client of ``--cluster`` and say where its dashboard is."""
+    from epizarr.cluster import open_client
+
+    # A lost worker is retried and reported by the task; distributed's own chatter helps nobody.
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    with open_client(spec) as client:
+        if client is not None and client.dashboard_link:
+            stderr.print(f"Dask dashboard: {client.dashboard_link}")
+        yield client

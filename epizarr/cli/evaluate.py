@@ -1,0 +1,88 @@
+"""``epizarr evaluate``: a prediction against measured contacts, beside baselines."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from epizarr.cli.console import (
+    ClusterOption,
+    OverwriteOption,
+    TakeOverOption,
+    ThreadsOption,
+    client_for,
+    print_table,
+    progress_bar,
+    stdout,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "evaluate", epilog="Example: epizarr evaluate atlas.zarr --run first --cell-type K562 --report first.html"
+    )(command)
+
+
+def command(
+    store: Annotated[Path, typer.Argument(help="Store with the prediction and the measured contacts.")],
+    run: Annotated[str, typer.Option(help="Name of the prediction.")],
+    cell_type: Annotated[str, typer.Option(help="Cell type to score.")],
+    region: Annotated[
+        list[str] | None, typer.Option(help="Region to score; repeat for several.  [default: the run's test regions]")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Noise-free truth of a simulated cell type: adds the noise ceiling.")
+    ] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Store that holds the prediction.  [default: STORE]")] = None,
+    binsize: Annotated[int | None, typer.Option(min=1, help="Bin width in bp, where the run has several.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML report to write, pictures included.  [default: RUN.html]")
+    ] = None,
+    cluster: ClusterOption = None,
+    threads: ThreadsOption = None,
+    overwrite: OverwriteOption = False,
+    take_over: TakeOverOption = False,
+) -> None:
+    """Score a prediction and the baselines on regions that the model has not seen; print a table, write a report."""
+    from epizarr.evaluate import evaluate_run, write_report
+
+    with client_for(cluster) as client, progress_bar("evaluate") as update:
+        scores = evaluate_run(
+            store,
+            run,
+            cell_type=cell_type,
+            regions=region,
+            truth=truth,
+            predictions=predictions,
+            binsize=binsize,
+            client=client,
+            n_threads=threads,
+            progress=update,
+            overwrite=overwrite,
+            take_over=take_over,
+        ).load()
+    n_pixels = int(scores["n_pixels"].sum())
+    columns = ["mean_pearson", "mean_spearman", "mse", "skill"]
+    rows = [
+        [str(name), *(float(scores[column][index]) for column in columns), n_pixels]
+        for index, name in enumerate(scores["predictor"].values)
+    ]
+    print_table(
+        ["predictor", "Pearson", "Spearman", "MSE", "skill", "pixels"],
+        rows,
+        title=", ".join(json.loads(scores.attrs["regions"])),
+    )
+    for note in json.loads(scores.attrs["notes"]):
+        stdout.print(note, markup=False)
+    path = write_report(
+        store,
+        run,
+        cell_type=cell_type,
+        path=report or Path(f"{run}.html"),
+        truth=truth,
+        predictions=predictions,
+        binsize=binsize,
+    )
+    stdout.print(f"Report: {path}")

@@ -1,0 +1,73 @@
+"""``epizarr predict``: tracks of any cell type in, contacts in the store out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from epizarr.cli.console import (
+    ClusterOption,
+    OverwriteOption,
+    TakeOverOption,
+    ThreadsOption,
+    client_for,
+    progress_bar,
+    stdout,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("predict", epilog="Example: epizarr predict atlas.zarr --checkpoint runs/first/best --cell-type K562")(
+        command
+    )
+
+
+def command(
+    store: Annotated[Path, typer.Argument(help="Store with the cell type's tracks.")],
+    checkpoint: Annotated[Path, typer.Option(help="RUNDIR/best, RUNDIR/last, or a checkpoint's folder.")],
+    cell_type: Annotated[str, typer.Option(help="Cell type to predict.")],
+    run: Annotated[str | None, typer.Option(help="Name of the prediction.  [default: the run folder's name]")] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(help="Region such as chr3:1,000,000-6,000,000; repeat for several.  [default: all]"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Store to write to.  [default: STORE]")] = None,
+    tile_bins: Annotated[
+        int | None, typer.Option(help="Bins that the LSTMs see at once.  [default: the training window]")
+    ] = None,
+    overlap_bins: Annotated[
+        int | None, typer.Option(help="Bins shared by neighbouring tiles.  [default: a quarter of a tile]")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Most tiles that the LSTMs run at once.")] = 32,
+    torch_threads: Annotated[
+        int, typer.Option(min=1, help="Threads of one task; another number changes the last bit.")
+    ] = 1,
+    cluster: ClusterOption = None,
+    threads: ThreadsOption = None,
+    overwrite: OverwriteOption = False,
+    take_over: TakeOverOption = False,
+) -> None:
+    """Predict contacts from tracks, to the chromosomes' ends; no Hi-C is needed. Again = resume."""
+    from epizarr.predict import predict_contacts
+
+    with client_for(cluster) as client, progress_bar("predict") as update:
+        group = predict_contacts(
+            store,
+            checkpoint,
+            cell_type=cell_type,
+            run=run,
+            regions=region,
+            out=out,
+            tile_bins=tile_bins,
+            overlap_bins=overlap_bins,
+            batch_size=batch_size,
+            torch_threads=torch_threads,
+            client=client,
+            n_threads=threads,
+            progress=update,
+            overwrite=overwrite,
+            take_over=take_over,
+        )
+    name = group.split("/")[-2]
+    stdout.print(f"{out or store}: {group}. Next: epizarr evaluate {out or store} --run {name} --cell-type {cell_type}")

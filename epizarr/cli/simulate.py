@@ -1,0 +1,37 @@
+"""``epizarr simulate``: a genome with known rules, as real files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from epizarr.cli.console import OverwriteOption, progress_bar, stdout
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("simulate", epilog="Example: epizarr simulate genome --size small --seed 1")(command)
+
+
+def command(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    size: Annotated[str, typer.Option(help="tiny (10 Mb), small (170 Mb) or human (3.1 Gb).")] = "small",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another genome.")] = 1,
+    cell_type: Annotated[
+        list[str] | None, typer.Option(help="Name of a cell type; repeat for several.  [default: SIM1]")
+    ] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Simulate tracks (bigWig), Hi-C (.cool) and the noise-free truth of a genome with known rules."""
+    from epizarr.simulate import write_genome
+
+    with progress_bar("simulate") as update:
+        manifest = write_genome(
+            out,
+            size=size,
+            seed=seed,
+            cell_types=cell_type or ["SIM1"],
+            overwrite=overwrite,
+            progress=lambda what, share: update(round(1000 * share), 1000, what),
+        )
+    stdout.print(f"SIMULATED genome in {out}. Next: epizarr ingest {manifest} -o atlas.zarr")
