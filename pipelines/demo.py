@@ -5,6 +5,7 @@ with the same folder and seed goes on where the first was stopped.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 import epizarr as ez
 from epizarr.cli import run
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).resolve().parents[1]
 CELL_TYPE = "SIM1"
 BINSIZE = 10_000
 
@@ -26,46 +27,38 @@ def compute(store: Path, run_name: str) -> xr.Dataset:
 
 def plot(results: xr.Dataset) -> Figure:
     """Correlation by distance."""
-    return ez.distance_figure(results)
+    lines = {str(name): results["pearson"].sel(predictor=name).values for name in results["predictor"].values}
+    dashed = [name for name in lines if name.startswith("noise ceiling")]
+    panels = {"Pearson correlation": lines}
+    return ez.distance_figure(results["distance"].values, panels, emphasised=["prediction"], dashed=dashed)
 
 
 def verdict(results: xr.Dataset) -> list[str]:
     """Compare the prediction with the best baseline and the ceiling, in words."""
     pearson = results["mean_pearson"].to_series()
-    special = [name for name in pearson.index if name == "prediction" or name.startswith("noise ceiling")]
-    baselines = pearson.drop(special).dropna()
-    best = str(baselines.idxmax())
-    ceiling = pearson[[name for name in special if name != "prediction"]].max()
-    skill = float(results["skill"].sel(predictor="prediction"))
+    ceilings = [name for name in pearson.index if name.startswith("noise ceiling")]
+    baselines = pearson.drop(["prediction", *ceilings]).dropna()
+    best, ours = str(baselines.idxmax()), float(pearson["prediction"])
     return [
-        f"mean per-distance Pearson: prediction {pearson['prediction']:.3f}, best baseline ({best}) {baselines[best]:.3f}, "
-        f"difference {pearson['prediction'] - baselines[best]:+.3f}; noise ceiling {ceiling:.3f}",
-        f"skill {skill:.3f} (0 = the training mean at each distance)",
+        f"mean per-distance Pearson: prediction {ours:.3f}, best baseline ({best}) {baselines[best]:.3f}, difference "
+        f"{ours - baselines[best]:+.3f}; noise ceiling {pearson[ceilings].max():.3f}",
+        f"skill {float(results['skill'].sel(predictor='prediction')):.3f} (0 = the training mean at each distance)",
     ]
 
 
 def steps(out: Path, seed: int, settings: list[str]) -> list[list[str]]:
     """Build the commands, in order."""
-    genome, store, run_dir = out / f"genome-{seed}", out / f"store-{seed}.zarr", out / f"run-{seed}"
-    train = [
-        "train",
-        str(store),
-        "--config",
-        str(HERE / "demo.toml"),
-        "-o",
-        str(run_dir),
-        "--set",
-        f"training.seed={seed}",
-    ]
-    train += [word for setting in settings for word in ("--set", setting)]
+    genome, store, run_dir = out / f"genome-{seed}", str(out / f"store-{seed}.zarr"), out / f"run-{seed}"
+    overrides = [word for setting in (f"training.seed={seed}", *settings) for word in ("--set", setting)]
+    config = os.path.relpath(ROOT / "pipelines" / "demo.toml")
+    scored = ["evaluate", store, "--run", run_dir.name, "--cell-type", CELL_TYPE, "--truth", str(genome / CELL_TYPE)]
     commands = [
         ["simulate", str(genome), "--size", "small", "--seed", str(seed)],
-        ["ingest", str(genome / "manifest.toml"), "-o", str(store)],
-        ["info", str(store)],
-        train,
-        ["predict", str(store), "--checkpoint", str(run_dir / "best"), "--cell-type", CELL_TYPE],
-        ["evaluate", str(store), "--run", run_dir.name, "--cell-type", CELL_TYPE]
-        + ["--truth", str(genome / CELL_TYPE), "--report", str(out / f"report-{seed}.html")],
+        ["ingest", os.path.relpath(ROOT / "stores" / "demo.toml"), "-o", store],
+        ["info", store],
+        ["train", store, "--config", config, "-o", str(run_dir), *overrides],
+        ["predict", store, "--checkpoint", str(run_dir / "best"), "--cell-type", CELL_TYPE],
+        [*scored, "--report", str(out / f"report-{seed}.html")],
     ]
     return commands[1:] if (genome / "manifest.toml").exists() else commands
 
@@ -74,23 +67,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything")
     parser.add_argument("--seed", type=int, default=1, help="seed of the genome and of the training")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a training setting, for example training.epochs=2",
-    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a training setting")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    os.environ["DEMO_GENOME"] = str((options.out / f"genome-{options.seed}").resolve())
+    print(f"$ export DEMO_GENOME={options.out / f'genome-{options.seed}'}")
     for command in steps(options.out, options.seed, options.set):
         print(f"\n$ epizarr {' '.join(command)}", flush=True)
         status = run(command)
         if status:
             sys.exit(status)
     results = compute(options.out / f"store-{options.seed}.zarr", f"run-{options.seed}")
-    print("", *verdict(results), sep="\n")
-    print(f"Report: {options.out / f'report-{options.seed}.html'}")
+    print("", *verdict(results), f"Report: {options.out / f'report-{options.seed}.html'}", sep="\n")
 
 
 if __name__ == "__main__":

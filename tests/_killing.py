@@ -32,7 +32,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 # Each child imports the parent's main module, which is pytest: a second a child, unless the server has it already.
-_PRELOAD = ["pytest", "epizarr.ingest.run", "epizarr.train.loop", "epizarr.predict", "epizarr.io.contacts", "epizarr.io.bigwig"]
+_PRELOAD = [
+    "pytest",
+    "epizarr.ingest.run",
+    "epizarr.train.loop",
+    "epizarr.predict",
+    "epizarr.io.contacts",
+    "epizarr.io.bigwig",
+]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from epizarr.errors import EpizarrError
 from epizarr.genome import Assembly, BinGrid
 from epizarr.ingest.manifest import load_manifest
 from epizarr.ingest.masks import diagonal_sums, means
-from epizarr.ingest.plan import ContactsPlan, TracksPlan, plan
+from epizarr.ingest.plan import ContactsPlan, TracksPlan, plan_ingest
 from epizarr.ingest.tasks import per_bin_reach, read_counts, read_track
 from epizarr.io.ledger import lease_owner, work_folder
 from epizarr.io.store import (
@@ -353,7 +353,7 @@ def _check_inputs(
     path: Path, manifest: str | Path, env: Mapping[str, str] | None, datasets: Mapping[str, xr.Dataset]
 ) -> Iterator[Finding]:
     """Whether samples of the store are what its inputs say."""
-    for group in plan(load_manifest(manifest, env), path, overwrite=True).groups:
+    for group in plan_ingest(load_manifest(manifest, env), path, overwrite=True).groups:
         ds = datasets.get(group.path)
         if ds is None:
             continue

@@ -19,7 +19,7 @@ from epizarr.cluster import run_tasks
 from epizarr.errors import ManifestError, StoreError, raise_all
 from epizarr.ingest.manifest import InputFile, load_manifest
 from epizarr.ingest.masks import BAD_BIN_RULE
-from epizarr.ingest.plan import ContactsPlan, GroupPlan, Plan, TracksPlan, plan
+from epizarr.ingest.plan import ContactsPlan, GroupPlan, Plan, TracksPlan, plan_ingest
 from epizarr.ingest.tasks import (
     BlacklistTask,
     BlockTask,
@@ -76,7 +76,7 @@ class IngestReport:
         return "\n".join(lines)
 
 
-def ingest(
+def ingest_manifest(
     manifest_path: str | Path,
     store_path: str | Path,
     *,
@@ -123,7 +123,7 @@ def ingest(
         If another process writes to one of the groups.
     """
     manifest = load_manifest(manifest_path, env)
-    todo = plan(manifest, store_path, overwrite=overwrite)
+    todo = plan_ingest(manifest, store_path, overwrite=overwrite)
     run = partial(_run, client=client, n_threads=n_threads, progress=progress)
     create_store(todo.store, todo.assembly)
     hashes = _hash_inputs(todo, run)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from epizarr.ingest.check import check_store, describe_store
-from epizarr.ingest.run import ingest
+from epizarr.ingest.run import ingest_manifest
 from epizarr.io.store import read_region, write_region
 from tests._inputs import make_inputs, write_manifest
 
@@ -19,7 +19,7 @@ def whole(tmp_path_factory):
     """A store, and the manifest it was made from."""
     folder = tmp_path_factory.mktemp("check")
     manifest = write_manifest(make_inputs(folder / "inputs"))
-    ingest(manifest, folder / "s.zarr", n_threads=1)
+    ingest_manifest(manifest, folder / "s.zarr", n_threads=1)
     return folder / "s.zarr", manifest
 
 

@@ -10,8 +10,8 @@ from epizarr.bands import balance_band
 from epizarr.errors import LeaseError, ManifestError, StoreError
 from epizarr.ingest import run as run_module
 from epizarr.ingest.manifest import load_manifest
-from epizarr.ingest.plan import plan
-from epizarr.ingest.run import ingest
+from epizarr.ingest.plan import plan_ingest
+from epizarr.ingest.run import ingest_manifest
 from epizarr.io.ledger import Lease
 from epizarr.io.store import open_contacts, open_tracks, select
 from tests._inputs import make_inputs, write_manifest
@@ -28,7 +28,7 @@ def inputs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def store(inputs, tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "toy.zarr"
-    ingest(write_manifest(inputs), path, n_threads=1)
+    ingest_manifest(write_manifest(inputs), path, n_threads=1)
     return path
 
 
@@ -52,7 +52,9 @@ def bin_means(values, binsize, uncovered):
 
 @pytest.mark.parametrize("uncovered", ["nan", "zero"])
 def test_ingest__stores_means_of_tracks(inputs, tmp_path, uncovered):
-    ingest(write_manifest(inputs, name=f"{uncovered}.toml", uncovered=uncovered), tmp_path / "s.zarr", n_threads=1)
+    ingest_manifest(
+        write_manifest(inputs, name=f"{uncovered}.toml", uncovered=uncovered), tmp_path / "s.zarr", n_threads=1
+    )
     signal = open_tracks(tmp_path / "s.zarr", "K562")["signal"]
     for name, chroms in inputs.tracks.items():
         for chrom, values in chroms.items():
@@ -90,7 +92,7 @@ def test_ingest__records_ignored_diagonals(store):
 def test_ingest__min_diagonal_follows_the_main_diagonal(tmp_path, is_empty, expected):
     manifest = write_manifest(own_inputs(tmp_path, empty_diagonal=is_empty), tracks=())
     manifest.write_text(manifest.read_text().replace('normalisations = { ice = "weight" }', "normalisations = {}"))
-    ingest(manifest, tmp_path / "s.zarr", n_threads=1)
+    ingest_manifest(manifest, tmp_path / "s.zarr", n_threads=1)
     assert open_contacts(tmp_path / "s.zarr", "K562", 1000).attrs["min_diagonal"] == expected
 
 
@@ -131,13 +133,13 @@ def test_ingest__records_inputs_without_this_machines_paths(inputs, store):
 
 
 def test_ingest__is_the_same_to_the_byte_with_any_number_of_threads(inputs, store, tmp_path):
-    ingest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=4)
+    ingest_manifest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=4)
     assert tree_digest(tmp_path / "s.zarr") == tree_digest(store)
 
 
 def test_ingest__again_touches_nothing(inputs, store):
     before = times(store)
-    report = ingest(write_manifest(inputs), store, n_threads=1)
+    report = ingest_manifest(write_manifest(inputs), store, n_threads=1)
     assert times(store) == before
     assert {g.action for g in report.groups} == {"complete already"}
 
@@ -147,7 +149,7 @@ def test_ingest__leaves_no_work_folder(store):
 
 
 def test_plan__writes_nothing(inputs, tmp_path):
-    text = str(plan(load_manifest(write_manifest(inputs)), tmp_path / "s.zarr"))
+    text = str(plan_ingest(load_manifest(write_manifest(inputs)), tmp_path / "s.zarr"))
     assert not (tmp_path / "s.zarr").exists()
     assert "signal" in text
     assert "tasks" in text
@@ -159,7 +161,7 @@ def test_plan__collects_the_problems_of_all_inputs(tmp_path):
     manifest = write_manifest(inputs)
     manifest.write_text(manifest.read_text().replace('"weight"', '"KR"'))
     with pytest.raises(ManifestError, match=r"(?s)2 problems.*track 'CTCF'.*no normalisation 'KR'"):
-        plan(load_manifest(manifest), tmp_path / "s.zarr")
+        plan_ingest(load_manifest(manifest), tmp_path / "s.zarr")
 
 
 def test_plan__refuses_names_that_differ_by_prefix(tmp_path):
@@ -167,7 +169,7 @@ def test_plan__refuses_names_that_differ_by_prefix(tmp_path):
     lines = [line for line in manifest.read_text().splitlines() if not line.startswith("rename_chroms")]
     manifest.write_text("\n".join(lines))
     with pytest.raises(ManifestError, match="Only the prefix differs"):
-        plan(load_manifest(manifest), tmp_path / "s.zarr")
+        plan_ingest(load_manifest(manifest), tmp_path / "s.zarr")
 
 
 def test_tasks__can_be_sent_to_other_processes(inputs, tmp_path, monkeypatch):
@@ -179,54 +181,56 @@ def test_tasks__can_be_sent_to_other_processes(inputs, tmp_path, monkeypatch):
         return run_tasks(function, [pickle.loads(pickle.dumps(t)) for t in tasks], **options)
 
     monkeypatch.setattr(run_module, "run_tasks", send)
-    ingest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=1)
+    ingest_manifest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=1)
     assert max(len(pickle.dumps(t)) for t in sent) < 4096
 
 
 def test_ingest__refuses_a_file_with_another_sha256(tmp_path):
     inputs = own_inputs(tmp_path)
     with pytest.raises(ManifestError, match="the manifest says 0000"):
-        ingest(write_manifest(inputs, extra=f'sha256 = "{"0" * 64}"'), tmp_path / "s.zarr", n_threads=1)
+        ingest_manifest(write_manifest(inputs, extra=f'sha256 = "{"0" * 64}"'), tmp_path / "s.zarr", n_threads=1)
 
 
 def test_ingest__refuses_changed_inputs_of_a_complete_group(tmp_path):
-    ingest(write_manifest(own_inputs(tmp_path)), tmp_path / "s.zarr", n_threads=1)
+    ingest_manifest(write_manifest(own_inputs(tmp_path)), tmp_path / "s.zarr", n_threads=1)
     before = times(tmp_path / "s.zarr")
     with pytest.raises(StoreError, match=r"track 'CTCF': its sha256 was"):
-        ingest(write_manifest(own_inputs(tmp_path, seed=1)), tmp_path / "s.zarr", n_threads=1)
+        ingest_manifest(write_manifest(own_inputs(tmp_path, seed=1)), tmp_path / "s.zarr", n_threads=1)
     assert {k: v for k, v in times(tmp_path / "s.zarr").items() if ".epizarr" not in str(k)} == before
 
 
 def test_ingest__refuses_changed_parameters_of_a_complete_group(tmp_path):
     inputs = own_inputs(tmp_path)
-    ingest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=1)
+    ingest_manifest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=1)
     with pytest.raises(StoreError, match="`uncovered` was 'nan', is 'zero'"):
-        ingest(write_manifest(inputs, uncovered="zero"), tmp_path / "s.zarr", n_threads=1)
+        ingest_manifest(write_manifest(inputs, uncovered="zero"), tmp_path / "s.zarr", n_threads=1)
 
 
 def test_ingest__overwrite_equals_a_new_store(tmp_path):
-    ingest(write_manifest(own_inputs(tmp_path), span_bp=10_000), tmp_path / "s.zarr", n_threads=1)
+    ingest_manifest(write_manifest(own_inputs(tmp_path), span_bp=10_000), tmp_path / "s.zarr", n_threads=1)
     manifest = write_manifest(own_inputs(tmp_path, seed=1))
-    ingest(manifest, tmp_path / "s.zarr", n_threads=1, overwrite=True)
-    ingest(manifest, tmp_path / "new.zarr", n_threads=1)
+    ingest_manifest(manifest, tmp_path / "s.zarr", n_threads=1, overwrite=True)
+    ingest_manifest(manifest, tmp_path / "new.zarr", n_threads=1)
     assert tree_digest(tmp_path / "s.zarr") == tree_digest(tmp_path / "new.zarr")
 
 
 def test_ingest__a_moved_file_of_the_same_content_is_the_same(tmp_path):
     inputs = own_inputs(tmp_path)
-    ingest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=1)
+    ingest_manifest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=1)
     (inputs.folder / "CTCF.bw").rename(inputs.folder / "moved.bw")
     manifest = write_manifest(inputs)
     manifest.write_text(manifest.read_text().replace("CTCF.bw", "moved.bw"))
-    assert {g.action for g in ingest(manifest, tmp_path / "s.zarr", n_threads=1).groups} == {"complete already"}
+    assert {g.action for g in ingest_manifest(manifest, tmp_path / "s.zarr", n_threads=1).groups} == {
+        "complete already"
+    }
 
 
 def test_ingest__adding_a_track_touches_no_chunk_that_is_there(tmp_path):
     inputs = own_inputs(tmp_path)
     path = tmp_path / "s.zarr"
-    ingest(write_manifest(inputs, tracks=("CTCF",)), path, n_threads=1)
+    ingest_manifest(write_manifest(inputs, tracks=("CTCF",)), path, n_threads=1)
     before = times(path)
-    ingest(write_manifest(inputs), path, n_threads=1)
+    ingest_manifest(write_manifest(inputs), path, n_threads=1)
     after = times(path)
     changed = {str(p) for p in before if after[p] != before[p]}
     assert changed == {f"{TRACKS}/{p}" for p in ("zarr.json", "signal/zarr.json")} | {
@@ -236,8 +240,8 @@ def test_ingest__adding_a_track_touches_no_chunk_that_is_there(tmp_path):
 
 def test_ingest__adding_a_track_equals_having_had_it(tmp_path, inputs, store):
     path = tmp_path / "s.zarr"
-    ingest(write_manifest(inputs, name="one.toml", tracks=("CTCF",)), path, n_threads=1)
-    ingest(write_manifest(inputs), path, n_threads=1)
+    ingest_manifest(write_manifest(inputs, name="one.toml", tracks=("CTCF",)), path, n_threads=1)
+    ingest_manifest(write_manifest(inputs), path, n_threads=1)
     ours, theirs = tree_digest(path), tree_digest(store)
     # The contacts' manifest is the text of the day they were made.
     assert {p for p in ours if ours[p] != theirs[p]} == {f"{CONTACTS}/zarr.json"}
@@ -245,23 +249,23 @@ def test_ingest__adding_a_track_equals_having_had_it(tmp_path, inputs, store):
 
 def test_ingest__refuses_to_lose_a_track(tmp_path):
     inputs = own_inputs(tmp_path)
-    ingest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=1)
+    ingest_manifest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=1)
     with pytest.raises(ManifestError, match=r"has tracks \['DNase'\] that the manifest does not list"):
-        ingest(write_manifest(inputs, tracks=("CTCF",)), tmp_path / "s.zarr", n_threads=1)
+        ingest_manifest(write_manifest(inputs, tracks=("CTCF",)), tmp_path / "s.zarr", n_threads=1)
 
 
 def test_ingest__overwrite_may_lose_a_track(tmp_path):
     inputs = own_inputs(tmp_path)
-    ingest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=1)
-    ingest(write_manifest(inputs, tracks=("CTCF",)), tmp_path / "s.zarr", n_threads=1, overwrite=True)
+    ingest_manifest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=1)
+    ingest_manifest(write_manifest(inputs, tracks=("CTCF",)), tmp_path / "s.zarr", n_threads=1, overwrite=True)
     assert open_tracks(tmp_path / "s.zarr", "K562")["track"].values.tolist() == ["CTCF"]
 
 
 def test_ingest__adding_a_cell_type_touches_nothing(tmp_path):
     inputs = own_inputs(tmp_path)
-    ingest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=1)
+    ingest_manifest(write_manifest(inputs), tmp_path / "s.zarr", n_threads=1)
     before = times(tmp_path / "s.zarr")
-    ingest(write_manifest(inputs, cell_types=("K562", "H1")), tmp_path / "s.zarr", n_threads=1)
+    ingest_manifest(write_manifest(inputs, cell_types=("K562", "H1")), tmp_path / "s.zarr", n_threads=1)
     after = times(tmp_path / "s.zarr")
     assert {p: after[p] for p in before} == before
     assert (tmp_path / "s.zarr/H1/contacts/1000/zarr.json").exists()
@@ -271,7 +275,7 @@ def test_ingest__refuses_a_second_writer(inputs, store, tmp_path):
     path = tmp_path / "s.zarr"
     path.mkdir()
     with Lease.acquire(path, TRACKS), pytest.raises(LeaseError, match="is being written by process"):
-        ingest(write_manifest(inputs), path, n_threads=1)
+        ingest_manifest(write_manifest(inputs), path, n_threads=1)
 
 
 class StoppedError(Exception):
@@ -283,11 +287,11 @@ def test_ingest__redoes_tasks_of_changed_inputs_when_resumed(tmp_path, monkeypat
     path = tmp_path / "s.zarr"
     monkeypatch.setattr(run_module, "finish_group", lambda *a, **k: (_ for _ in ()).throw(StoppedError))
     with pytest.raises(StoppedError):
-        ingest(write_manifest(own_inputs(tmp_path)), path, n_threads=1)
+        ingest_manifest(write_manifest(own_inputs(tmp_path)), path, n_threads=1)
     monkeypatch.undo()
     manifest = write_manifest(own_inputs(tmp_path, seed=1))
-    ingest(manifest, path, n_threads=1)
-    ingest(manifest, tmp_path / "new.zarr", n_threads=1)
+    ingest_manifest(manifest, path, n_threads=1)
+    ingest_manifest(manifest, tmp_path / "new.zarr", n_threads=1)
     assert tree_digest(path) == tree_digest(tmp_path / "new.zarr")
 
 
@@ -295,9 +299,9 @@ def test_ingest__leaves_out_tasks_that_are_done(tmp_path, monkeypatch):
     manifest = write_manifest(own_inputs(tmp_path))
     monkeypatch.setattr(run_module, "finish_group", lambda *a, **k: (_ for _ in ()).throw(StoppedError))
     with pytest.raises(StoppedError):
-        ingest(manifest, tmp_path / "s.zarr", n_threads=1)
+        ingest_manifest(manifest, tmp_path / "s.zarr", n_threads=1)
     monkeypatch.undo()
-    report = ingest(manifest, tmp_path / "s.zarr", n_threads=1)
+    report = ingest_manifest(manifest, tmp_path / "s.zarr", n_threads=1)
     assert (report.groups[0].n_run, report.groups[0].n_done_before) == (0, 3)
 
 
@@ -305,7 +309,7 @@ def test_ingest__an_abandoned_growth_leaves_the_group_as_it_was(tmp_path, monkey
     """Killed when the coordinates are longer already; then the manifest goes back to the tracks it had."""
     inputs, path = own_inputs(tmp_path), tmp_path / "s.zarr"
     first = write_manifest(inputs, name="one.toml", tracks=("CTCF",))
-    ingest(first, path, n_threads=1)
+    ingest_manifest(first, path, n_threads=1)
     expected = tree_digest(path)
     grow_group = run_module.grow_group
 
@@ -315,9 +319,9 @@ def test_ingest__an_abandoned_growth_leaves_the_group_as_it_was(tmp_path, monkey
 
     monkeypatch.setattr(run_module, "grow_group", stop_before_the_shape)
     with pytest.raises(StoppedError):
-        ingest(write_manifest(inputs), path, n_threads=1)
+        ingest_manifest(write_manifest(inputs), path, n_threads=1)
     monkeypatch.undo()
-    ingest(first, path, n_threads=1)
+    ingest_manifest(first, path, n_threads=1)
     orphan = f"{TRACKS}/signal/c/1/0"
     assert {p: d for p, d in tree_digest(path).items() if p != orphan and "contacts" not in p} == {
         p: d for p, d in expected.items() if "contacts" not in p

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from epizarr.ingest.check import check_store
-from epizarr.ingest.run import ingest
+from epizarr.ingest.run import ingest_manifest
 from epizarr.io.store import open_contacts, open_tracks, select
 
 pytestmark = pytest.mark.reference
@@ -18,7 +18,7 @@ MANIFEST = Path(__file__).resolve().parents[2] / "stores/gm12878-chr21.toml"
 @pytest.fixture(scope="module")
 def store(shared, tmp_path_factory):
     path = tmp_path_factory.mktemp("chr21") / "chr21.zarr"
-    ingest(MANIFEST, path, env={"EPIZARR_SHARED": str(shared)})
+    ingest_manifest(MANIFEST, path, env={"EPIZARR_SHARED": str(shared)})
     return path
 
 
