@@ -19,22 +19,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    import click
     import typer
 
     try:
-        outcome = typer.main.get_command(app).main(
-            args=None if arguments is None else list(arguments), prog_name="epizarr", standalone_mode=False
-        )
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        print_error("Stopped. The same command again goes on where this one left off.")
-        return 130
+        typer.main.get_command(app).main(args=None if arguments is None else list(arguments), prog_name="epizarr")
+    except SystemExit as end:  # wrong usage and Ctrl-C are reported by typer
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except (EpizarrError, OSError) as error:
         if state.debug:
             raise
         print_error(str(error) if isinstance(error, EpizarrError) else f"{type(error).__name__}: {error}")
         return 1
-    return int(outcome) if isinstance(outcome, int) else 0
+    return 0

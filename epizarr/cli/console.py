@@ -1,6 +1,7 @@
 """How the command line talks: tables on stdout, progress and errors on stderr, and options that several commands share."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -10,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-stdout = Console(soft_wrap=True, highlight=False)
+# Tables that go to a file or a pipe are not squeezed into 80 columns.
+stdout = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 160)
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 
 ClusterOption = Annotated[
@@ -35,33 +37,13 @@ def print_error(text: str) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
-    """Print a plain table on stdout; numbers are right-aligned."""
+    """Print a plain table on stdout: the first column names the row, the others are right-aligned."""
     table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False, header_style="bold")
     for index, header in enumerate(headers):
-        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(header, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(header, justify="left" if index == 0 else "right", no_wrap=index > 0, overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
     stdout.print(table)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return "n/a" if value != value else f"{value:.4g}"
-    return str(value)
-
-
-def human_bytes(n: float) -> str:
-    """Write a number of bytes with its unit."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(n) < 1000 or unit == "TB":
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1000
-    raise AssertionError
 
 
 @contextmanager

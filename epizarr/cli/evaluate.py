@@ -47,6 +47,7 @@ def command(
 ) -> None:
     """Score a prediction and the baselines on regions that the model has not seen; print a table, write a report."""
     from epizarr.evaluate import evaluate_run, write_report
+    from epizarr.report.html import format_score
 
     with client_for(cluster) as client, progress_bar("evaluate") as update:
         scores = evaluate_run(
@@ -66,7 +67,7 @@ def command(
     n_pixels = int(scores["n_pixels"].sum())
     columns = ["mean_pearson", "mean_spearman", "mse", "skill"]
     rows = [
-        [str(name), *(float(scores[column][index]) for column in columns), n_pixels]
+        [str(name), *(format_score(float(scores[column][index]), 4) for column in columns), n_pixels]
         for index, name in enumerate(scores["predictor"].values)
     ]
     print_table(

@@ -257,3 +257,14 @@ def inputs_id(prediction: xr.Dataset, maps: Sequence[Maps], truth: dict[str, Any
         tracks = open_tracks(source.store, source.cell_type, source.track_binsize)
         content.append([source.cell_type, group_id(contacts), group_id(tracks)])
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def compared_inputs(maps: Maps) -> list[dict[str, object]]:
+    """Files behind the compared contacts and the tracks that the model reads."""
+    contacts = open_contacts(maps.store, maps.cell_type, maps.binsize)
+    tracks = open_tracks(maps.store, maps.cell_type, maps.track_binsize)
+    entries = [e for e in json.loads(tracks.attrs["inputs"]) if e.get("kind") != "track" or e["name"] in maps.tracks]
+    for entry in json.loads(contacts.attrs["inputs"]):
+        if entry not in entries:
+            entries.append(entry)
+    return entries

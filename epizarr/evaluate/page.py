@@ -10,10 +10,19 @@ import numpy as np
 import xarray as xr
 
 from epizarr.bands import mask_band, stripe_margins
-from epizarr.evaluate.maps import Maps, Rows, check_truth, find_prediction, open_maps, read_truth, region_rows
+from epizarr.evaluate.maps import (
+    Maps,
+    Rows,
+    check_truth,
+    compared_inputs,
+    find_prediction,
+    open_maps,
+    read_truth,
+    region_rows,
+)
 from epizarr.genome import Region
 from epizarr.io.files import replace_file
-from epizarr.io.store import group_path, open_contacts, open_evaluation, open_tracks, read_region
+from epizarr.io.store import group_path, open_evaluation, read_region
 from epizarr.metrics.correlation import score_by_distance
 from epizarr.report.figures import MapWindow, TrackPanel, contact_figure, distance_figure, figure_png
 from epizarr.report.html import Page, Picture, Section, Table, format_score, render_page
@@ -23,7 +32,6 @@ from epizarr.transforms import Transform
 WINDOW_BP, N_WINDOWS = 5_000_000, 4
 #: Rows of the table of scores by distance.
 _N_DISTANCES = 10
-_PEAK_DERIVED = "Peak-derived signal, not coverage"
 _VALUE_LABELS = {
     "linear": "{variable}",
     "log1p": "log(1 + {variable})",
@@ -104,7 +112,7 @@ def write_report(
     page = Page(
         title=f"{cell_type}: run {run}",
         subtitle=f"Predicted {maps.variable} at {maps.binsize:,} bp against measured contacts, assembly {maps.assembly.name}",
-        banners=_banners(maps, json.loads(scores.attrs["notes"])),
+        banners=json.loads(scores.attrs["notes"]),
         sections=sections,
     )
     target = Path(path)
@@ -265,7 +273,7 @@ def _provenance_section(
     ]
     files = [
         [str(e.get("name", "")), str(e.get("uri", "")), str(e.get("sha256", ""))[:16], str(e.get("origin", ""))]
-        for e in _inputs(maps)
+        for e in compared_inputs(maps)
     ]
     return Section(
         "Provenance",
@@ -274,25 +282,3 @@ def _provenance_section(
             Table("Input files", ["name", "file", "sha256 (first 16)", "origin"], files),
         ],
     )
-
-
-def _inputs(maps: Maps) -> list[dict[str, object]]:
-    """Files behind the compared contacts and the tracks that the model reads."""
-    contacts = open_contacts(maps.store, maps.cell_type, maps.binsize)
-    tracks = open_tracks(maps.store, maps.cell_type, maps.track_binsize)
-    entries = [e for e in json.loads(tracks.attrs["inputs"]) if e.get("kind") != "track" or e["name"] in maps.tracks]
-    for entry in json.loads(contacts.attrs["inputs"]):
-        if entry not in entries:
-            entries.append(entry)
-    return entries
-
-
-def _banners(maps: Maps, notes: Sequence[str]) -> list[str]:
-    """What a reader must know first: simulated data, peak-derived signal, regions seen in training."""
-    origins = [str(entry.get("origin", "")) for entry in _inputs(maps)]
-    banners = []
-    if "simulated" in maps.assembly.name.lower() or any("SIMULATED" in origin for origin in origins):
-        banners.append("SIMULATED data: genome, tracks and contacts were drawn by epizarr's simulator, not measured.")
-    if any(_PEAK_DERIVED.lower() in origin.lower() for origin in origins):
-        banners.append(f"{_PEAK_DERIVED}: tracks were made from peak files, with zero outside the peaks.")
-    return banners + list(notes)

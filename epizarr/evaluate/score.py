@@ -21,6 +21,7 @@ from epizarr.evaluate.maps import (
     Maps,
     Rows,
     check_truth,
+    compared_inputs,
     find_prediction,
     inputs_id,
     open_maps,
@@ -56,6 +57,7 @@ from epizarr.schema import GROUPS
 PREDICTION, INSULATION, RIDGE = "prediction", "CTCF insulation", "ridge"
 TRAINING_MEAN = "training mean"
 CEILING = "noise ceiling: truth vs. observed"
+_PEAK_DERIVED = "Peak-derived signal, not coverage"
 #: The track that the insulation heuristic reads, in any case.
 INSULATOR = "ctcf"
 #: Values of all predictors that are held at a time; more pixels are scored a few diagonals at a time.
@@ -165,7 +167,7 @@ def evaluate_run(
         n_passes = _n_passes(blocks, maps.n_diagonals)
         ticker = _Ticker(progress, n_fits + len(blocks) * (n_passes + (truth is not None)))
         workers = {"client": client, "n_threads": n_threads}
-        fits, notes = _fit_baselines(sources, splits, ticker, workers)
+        fits, missing = _fit_baselines(sources, splits, ticker, workers)
         task = _ScoreTask(
             maps=maps,
             rows=blocks[0],
@@ -183,7 +185,7 @@ def evaluate_run(
             scale = np.where(noise_free > 0, observed / np.where(noise_free > 0, noise_free, 1.0), 1.0)
             tasks = [replace(t, truth_scale=tuple(float(x) for x in scale)) for t in tasks]
         scores, n_observed = _score(tasks, n_passes, ticker, workers)
-        notes += _notes(maps, scored, splits, scores[PREDICTION], n_observed, trained_on)
+        notes = _notes(maps, scored, splits, scores[PREDICTION], n_observed, trained_on) + missing
         about = {PREDICTION: f"run {run!r}", **{fit.name: fit.about for fit in fits}}
         if truth is not None:
             about[CEILING] = "noise-free contacts of the simulator, scaled to the observed mean of each diagonal"
@@ -328,7 +330,7 @@ def _notes(
     n_observed: int,
     trained_on: dict[str, Any],
 ) -> list[str]:
-    notes = []
+    notes = _data_notes(maps)
     for name, what in (("train", "training"), ("validation", "the choice of the checkpoint")):
         for region in scored:
             seen = [other for other in splits[name] if _overlap(region, other)]
@@ -346,6 +348,17 @@ def _notes(
     undefined = int((np.isnan(prediction.pearson) & (prediction.n_pixels > 0)).sum())
     if undefined:
         notes.append(f"The prediction's correlation is undefined on {undefined} diagonals; the means leave them out.")
+    return notes
+
+
+def _data_notes(maps: Maps) -> list[str]:
+    """What kind of data was compared, where a reader must know it first."""
+    origins = [str(entry.get("origin", "")) for entry in compared_inputs(maps)]
+    notes = []
+    if "simulated" in maps.assembly.name.lower() or any("SIMULATED" in origin for origin in origins):
+        notes.append("SIMULATED data: genome, tracks and contacts were drawn by epizarr's simulator, not measured.")
+    if any(_PEAK_DERIVED.lower() in origin.lower() for origin in origins):
+        notes.append(f"{_PEAK_DERIVED}: tracks were made from peak files, with zero outside the peaks.")
     return notes
 
 

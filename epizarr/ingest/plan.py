@@ -1,7 +1,7 @@
 """What an ingest will do, worked out before anything is written: groups, arrays, tasks, and refusals.
 
-:func:`plan_ingest` opens every input and reads its header only. What it cannot know is what the inputs hash to, so changed inputs of
-a finished group are found by :func:`epizarr.ingest.run.ingest_manifest`, still before anything is written.
+:func:`plan_ingest` opens every input and reads its header only. What it cannot know is what the inputs hash to, so changed
+inputs of a finished group are found by :func:`epizarr.ingest.run.ingest_manifest`, still before anything is written.
 """
 
 from collections.abc import Mapping, Sequence

@@ -263,7 +263,7 @@ def test_maps_bin_tracks__agree_with_whole_arrays(maps):
     transformed = np.stack(
         [t.apply(v, np.zeros(len(v), bool)) for t, v in zip(maps.track_transforms, signal, strict=True)]
     )
-    first, end = GRID.chrom_extent("chr1")
+    _, end = GRID.chrom_extent("chr1")
     rows = Rows(3_000, end, end)
     means = maps.bin_tracks(rows)
     np.testing.assert_allclose(means[:, : end - 3000], bin_means(transformed, GRID)[:, 3000:end], rtol=1e-5)
@@ -279,7 +279,7 @@ def test_pick_windows__are_spread_by_rule(maps):
 
 def test_pick_windows__stay_in_their_region(maps):
     windows = pick_windows(maps, [ASSEMBLY.region("chr2:100,000-300,000"), ASSEMBLY.region("chr3")], 4, 5_000_000)
-    assert [(w.lo, w.hi) for w in windows] in ([(4801, 5001)], [(4801, 5001), (6201, 6232)])
+    assert [(w.lo, w.hi) for w in windows] == [(4801, 5001)]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from epizarr import predict as predict_module
+from epizarr.cluster import open_client
 from epizarr.errors import CheckpointError, ConfigError, LeaseError, MemoryBoundError, RegionError, StoreError
 from epizarr.io.ledger import Lease, work_folder
 from epizarr.io.store import group_attrs, open_prediction, remove_group, store_assembly, write_region
@@ -111,10 +112,18 @@ def test_predict__does_not_depend_on_the_blocks(store, checkpoint, monkeypatch):
     np.testing.assert_allclose(_contact(store, "blocks-1024"), _contact(store, "blocks-2048"), rtol=1e-4, atol=1e-6)
 
 
-def test_predict__threads_and_processes_give_the_same_bytes(store, checkpoint):
+def test_predict__any_number_of_threads_gives_the_same_bytes(store, checkpoint):
     predict_contacts(store, checkpoint, cell_type="B", run="one", n_threads=1)
     predict_contacts(store, checkpoint, cell_type="B", run="four", n_threads=4)
     np.testing.assert_array_equal(_contact(store, "one"), _contact(store, "four"))
+
+
+@pytest.mark.slow
+def test_predict__worker_processes_give_the_same_bytes(store, checkpoint):
+    predict_contacts(store, checkpoint, cell_type="B", run="here", n_threads=1)
+    with open_client("local:1") as client:
+        predict_contacts(store, checkpoint, cell_type="B", run="there", client=client)
+    np.testing.assert_array_equal(_contact(store, "here"), _contact(store, "there"))
 
 
 def test_predict__leaves_the_torch_threads_as_they_were(store, checkpoint):
