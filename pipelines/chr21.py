@@ -27,8 +27,7 @@ def compute(store: Path, run_name: str) -> xr.Dataset:
 
 def plot(results: xr.Dataset) -> Figure:
     """Correlation by distance."""
-    lines = {str(name): results["pearson"].sel(predictor=name).values for name in results["predictor"].values}
-    return ez.distance_figure(results["distance"].values, {"Pearson correlation": lines}, emphasised=["prediction"])
+    return ez.distance_figure(results)
 
 
 def steps(out: Path, *, is_full_size: bool) -> list[list[str]]:

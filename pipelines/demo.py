@@ -27,10 +27,7 @@ def compute(store: Path, run_name: str) -> xr.Dataset:
 
 def plot(results: xr.Dataset) -> Figure:
     """Correlation by distance."""
-    lines = {str(name): results["pearson"].sel(predictor=name).values for name in results["predictor"].values}
-    dashed = [name for name in lines if name.startswith("noise ceiling")]
-    panels = {"Pearson correlation": lines}
-    return ez.distance_figure(results["distance"].values, panels, emphasised=["prediction"], dashed=dashed)
+    return ez.distance_figure(results)
 
 
 def verdict(results: xr.Dataset) -> list[str]:

@@ -13,6 +13,7 @@ choose ``n`` over the whole run::
 
 Functions must be importable (defined at a test module's top level), arguments picklable. Children are forked from one server
 process that has imported the package and used nothing of it, so that starting one costs milliseconds and no thread is lost.
+hictkpy must not be among what it has imported: its fork handler can hang the child.
 """
 
 import hashlib

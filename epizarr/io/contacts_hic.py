@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hictkpy
 import numpy as np
 
 from epizarr.errors import InputFileError
 from epizarr.io.contacts_source import ContactsInfo, Normalisation, PixelPiece
+
+if TYPE_CHECKING:
+    import hictkpy
 
 #: Most pixels that one fetch of a band may bring: about 50 bytes each, hictkpy's and ours.
 _MAX_PIXELS = 2**22
@@ -104,6 +107,8 @@ def open_hic(path: Path, binsize: int) -> HicSource:
     InputFileError
         If the file is damaged, of a version that cannot be read, or has no such bin size; those it has are listed.
     """
+    import hictkpy  # not at the top: a process that has loaded it may hang in fork()
+
     try:
         whole = hictkpy.MultiResFile(str(path))
         binsizes = tuple(sorted(int(size) for size in whole.resolutions()))
@@ -135,6 +140,8 @@ def open_hic(path: Path, binsize: int) -> HicSource:
 
 
 def _open(path: Path, binsize: int) -> "hictkpy.File":
+    import hictkpy
+
     try:
         return hictkpy.File(str(path), binsize)
     except RuntimeError as error:

@@ -1,0 +1,123 @@
+"""The studies run on a small simulated store: compute, plot, and the commands they are made of."""
+
+import importlib.util
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from epizarr.cli import run
+from epizarr.ingest import load_manifest
+from epizarr.simulate import DEFAULT
+from epizarr.train import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+# A network of a few thousand parameters, so that the whole way takes seconds.
+TINY = [
+    "network.conv_channels=[8, 8, 8, 4]",
+    "network.adaptive_pool=5",
+    "network.hidden=8",
+    "network.n_layers=1",
+    "network.head_hidden=16",
+    "network.n_offsets=40",
+    "network.window_bp=400000",
+    "training.n_bins=50",
+    "training.epochs=1",
+]
+
+
+def load_study(name: str):
+    """Import a script of ``pipelines/``."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "pipelines" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """Store with a scored run of the demo's cell type."""
+    folder = tmp_path_factory.mktemp("study")
+    store, genome = str(folder / "store.zarr"), folder / "genome"
+    settings = [*TINY, "splits.train=['sim1:0-3,500,000']", "splits.validation=['sim1:4,000,000-5,000,000']"]
+    overrides = [word for setting in [*settings, "splits.test=['sim2']"] for word in ("--set", setting)]
+    report = str(folder / "report.html")
+    for command in (
+        ["simulate", str(genome), "--size", "tiny", "--seed", "5"],
+        ["ingest", str(genome / "manifest.toml"), "-o", store],
+        ["train", store, "--config", "small", "-o", str(folder / "run"), *overrides],
+        ["predict", store, "--checkpoint", str(folder / "run" / "best"), "--cell-type", "SIM1"],
+        ["evaluate", store, "--run", "run", "--cell-type", "SIM1", "--truth", str(genome / "SIM1"), "--report", report],
+    ):
+        assert run(command) == 0, command
+    return store
+
+
+def test_demo__compute_and_plot_and_verdict(scored):
+    demo = load_study("demo")
+    results = demo.compute(Path(scored), "run")
+    assert "prediction" in results["predictor"].values
+    assert isinstance(demo.plot(results), Figure)
+    lines = demo.verdict(results)
+    assert "noise ceiling" in lines[0]
+    assert "nan" not in lines[0]
+
+
+def test_demo__simulates_only_what_is_not_there(tmp_path):
+    demo = load_study("demo")
+    assert demo.steps(tmp_path, 1, [])[0][0] == "simulate"
+    (tmp_path / "genome-1").mkdir()
+    (tmp_path / "genome-1" / "manifest.toml").touch()
+    assert [command[0] for command in demo.steps(tmp_path, 1, [])] == ["ingest", "info", "train", "predict", "evaluate"]
+
+
+@pytest.mark.parametrize("name", ["demo", "chr21", "chr21-full-size"])
+def test_configs_of_the_studies__can_be_read(name):
+    config = load_config(ROOT / "pipelines" / f"{name}.toml")
+    assert config.splits.test
+
+
+def test_manifest_of_the_demo__is_what_the_simulator_writes(tmp_path):
+    manifest = load_manifest(ROOT / "stores" / "demo.toml", {"DEMO_GENOME": str(tmp_path)})
+    cell = manifest.cell_types[0]
+    assert [track.name for track in cell.tracks] == list(DEFAULT.tracks)
+    assert all(track.input.path.is_relative_to(tmp_path) for track in cell.tracks)
+    raw = tomllib.loads((ROOT / "stores" / "demo.toml").read_text())
+    assert raw["store"]["assembly"] == DEFAULT.assembly.name
+    assert "SIMULATED" in json.dumps(raw["cell_type"])
+
+
+def test_readme__python_lines_run(scored, capsys):
+    text = (ROOT / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    for there, here in (
+        ('"demo/store-1.zarr"', repr(scored)),
+        ('"run-1"', '"run"'),
+        ("sim3:4,000,000-8,000,000", "sim2:1,000,000-3,000,000"),
+    ):
+        assert there in code
+        code = code.replace(there, here)
+    exec(compile(code, "README.md", "exec"), {})
+    assert "{'bin': 200, 'diagonal': 200}" in capsys.readouterr().out.replace("Frozen(", "").replace(")", "")
+
+
+def test_readme__names_commands_that_exist():
+    text, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    for target in ("demo", "test", "chr21"):
+        assert f"make {target}" in text
+        assert f"\n{target}: " in makefile
+
+
+@pytest.mark.reference
+@pytest.mark.slow
+def test_chr21__runs_from_files_to_a_report(shared, tmp_path, monkeypatch):
+    chr21 = load_study("chr21")
+    monkeypatch.setenv("EPIZARR_SHARED", str(shared))
+    overrides = [word for setting in [*TINY, "training.epochs=1"] for word in ("--set", setting)]
+    for command in chr21.steps(tmp_path, is_full_size=False):
+        assert run([*command, *(overrides if command[0] == "train" else [])]) == 0, command
+    results = chr21.compute(tmp_path / "chr21.zarr", "small")
+    assert isinstance(chr21.plot(results), Figure)
+    assert "Peak-derived signal, not coverage" in (tmp_path / "small.html").read_text()
