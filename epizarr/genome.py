@@ -6,6 +6,7 @@ is *not* 100 times its offset on a 10-kb grid. All coordinates are 0-based and h
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,14 @@ import xarray as xr
 
 from epizarr.errors import AssemblyMismatchError, RegionError, nearest_match
 
-_REGION = re.compile(r"^\s*(?P<chrom>[^\s:]+)\s*(?::\s*(?P<start>[\d,._]*)\s*-\s*(?P<end>[\d,._]*)\s*)?$")
+#: Digits, or groups of three with one kind of separator: "1.5" is no number of bp.
+_NUMBER = r"\d+|\d{{1,3}}(?:(?P<{0}>[,._])\d{{3}})(?:(?P={0})\d{{3}})*"
+_REGION = re.compile(
+    rf"^\s*(?P<chrom>[^\s:]+)\s*(?::\s*(?P<start>{_NUMBER.format('a')})?\s*-\s*(?P<end>{_NUMBER.format('b')})?\s*)?$"
+)
+
+#: Chromosomes of bins are kept as int16 codes.
+_MAX_CHROMS = 2**15 - 1
 
 
 class Region(NamedTuple):
@@ -65,7 +73,7 @@ class Assembly:
                 f"assembly {self.name!r}: {len(self.chrom_names)} names and {len(self.chrom_lengths)} lengths; "
                 "one length per chromosome and at least one chromosome are needed."
             )
-        repeated = sorted({c for c in self.chrom_names if self.chrom_names.count(c) > 1})
+        repeated = sorted(c for c, n in Counter(self.chrom_names).items() if n > 1)
         if repeated:
             raise AssemblyMismatchError(f"assembly {self.name!r} lists {repeated} more than once.")
         short = [c for c, n in self if n <= 0]
@@ -189,6 +197,13 @@ class BinGrid:
         Chromosomes and lengths.
     binsize
         Bin width in bp.
+
+    Raises
+    ------
+    ValueError
+        If ``binsize`` is not positive.
+    AssemblyMismatchError
+        If the assembly has more chromosomes than the codes of :meth:`chrom_code` can number.
     """
 
     assembly: Assembly
@@ -197,6 +212,11 @@ class BinGrid:
     def __post_init__(self) -> None:
         if self.binsize < 1:
             raise ValueError(f"binsize must be a positive number of bp, not {self.binsize}.")
+        if len(self.assembly) > _MAX_CHROMS:
+            raise AssemblyMismatchError(
+                f"assembly {self.assembly.name!r} has {len(self.assembly):,} chromosomes, and a store can number "
+                f"{_MAX_CHROMS:,}. Keep those that matter (`chromosomes` in the manifest)."
+            )
 
     @cached_property
     def chrom_n_bins(self) -> np.ndarray:
@@ -327,14 +347,14 @@ def check_same_assembly(what: str, found: dict[str, int], assembly: Assembly, *,
         Names and lengths (bp) that the file gives, after any renaming.
     assembly
         What the store has. Chromosomes that only the file has are ignored (unplaced contigs); chromosomes that only
-        the assembly has are allowed as long as one is shared.
+        the assembly has are allowed as long as one is shared and the file does not have them under another prefix.
     rename_chroms
         Whether a renaming was already applied; changes the advice only.
 
     Raises
     ------
     AssemblyMismatchError
-        If no name is shared or a shared chromosome has another length.
+        If no name is shared, a shared chromosome has another length, or some chromosomes differ by the prefix only.
     """
     shared = [c for c in assembly.chrom_names if c in found]
     if not shared:
@@ -357,6 +377,14 @@ def check_same_assembly(what: str, found: dict[str, int], assembly: Assembly, *,
             f"{what} was made on another assembly than {assembly.name!r}: {listed}"
             f"{' …' if len(wrong) > 4 else ''}. Use a file of {assembly.name!r}, or give the store the chromosome sizes "
             "of the file's own assembly."
+        )
+    # Left alone, these would read as not measured.
+    twins = [(a, b) for a, b in _prefix_twins(found, assembly) if b not in found and a not in assembly]
+    if twins:
+        example = ", ".join(f'"{theirs}" = "{ours}"' for theirs, ours in twins[:2])
+        raise AssemblyMismatchError(
+            f"{what} shares {_shorten(shared)} with assembly {assembly.name!r}, and names {len(twins)} more with another prefix: "
+            f"map them with `rename_chroms` for this file in the manifest, for example {{ {example} }}."
         )
 
 

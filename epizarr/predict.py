@@ -397,6 +397,7 @@ def _is_to_do(plan: _Plan, ledger: Ledger, overwrite: bool) -> bool:
     """Whether the run is not complete yet; a run of this name that is made of something else is refused or removed."""
     job = plan.job
     if not has_group(job.out, job.group):
+        ledger.clear()  # marks must never outlive the chunks they speak of
         return True
     found = group_attrs(job.out, job.group)
     different = sorted(key for key, value in plan.attrs.items() if found.get(key) != value)

@@ -51,10 +51,20 @@ def _times_expected(values: np.ndarray, params: dict[str, Any]) -> np.ndarray:
     return np.where(expected > 0, values * expected, np.nan).astype(values.dtype, copy=False)
 
 
+def _log1p(values: np.ndarray, _: dict[str, Any]) -> np.ndarray:
+    lowest = np.fmin.reduce(values, axis=None, initial=0.0)
+    if lowest <= -1:
+        raise TransformError(
+            f"log1p takes log(1 + value), and a value is {lowest:g}: a log ratio has no such logarithm. Give this track "
+            "'linear' or 'blacklist' in data.track_transforms, or a signal that is not a log ratio."
+        )
+    return np.log1p(values)
+
+
 #: Steps of contacts (last axis: diagonal or offset) and tracks (last axis: bin).
 STEPS: dict[str, Step] = {
     "obs_over_exp": Step(_divide_expected, _times_expected, learns="expected"),
-    "log1p": Step(lambda v, _: np.log1p(v), lambda v, _: np.expm1(v)),
+    "log1p": Step(_log1p, lambda v, _: np.expm1(v)),
     "clip": Step(lambda v, p: np.minimum(v, np.asarray(p["upper"], dtype=v.dtype)), None, learns="upper"),
 }
 
@@ -222,12 +232,22 @@ def fit_track_transform(name: str, values: Sequence[np.ndarray]) -> Transform:
     Raises
     ------
     TransformError
-        If a limit is needed and no bin of the training regions has a value.
+        If a limit is needed and no bin of the training regions has a value; or if one is -1 or less and its logarithm is
+        asked for (a log ratio, say), which :meth:`Transform.apply` refuses too.
     """
     steps = steps_of(name, TRACK_TRANSFORMS)
+    if not {"clip", "log1p"} & set(steps):
+        return Transform(name, steps)
+    measured = [v[~np.isnan(v)] for v in values]
+    lowest = min((float(v.min()) for v in measured if v.size), default=0.0)
+    if "log1p" in steps and lowest <= -1:
+        raise TransformError(
+            f"transform {name!r} takes log(1 + signal), and this track goes down to {lowest:g} in the training regions. Give the "
+            "track 'linear' or 'blacklist' in data.track_transforms, or a signal that is not a log ratio."
+        )
     if "clip" not in steps:
         return Transform(name, steps)
-    known = np.concatenate([v[~np.isnan(v)] for v in values]) if values else np.empty(0)
+    known = np.concatenate(measured) if measured else np.empty(0)
     if known.size == 0:
         raise TransformError(
             f"transform {name!r} cannot be fitted: the training regions have no measured bin of this track."

@@ -57,7 +57,7 @@ class Splits:
         """All regions with the name of their split."""
         return [(name, region) for name in SPLIT_NAMES for region in getattr(self, name)]
 
-    def check(self, grid: BinGrid, *, margin_bp: int, n_bins: int = 1) -> "Splits":
+    def check(self, grid: BinGrid, *, margin_bp: int) -> "Splits":
         """Refuse splits that leak into each other or hold no window.
 
         Parameters
@@ -67,8 +67,6 @@ class Splits:
         margin_bp
             Least distance between regions of different splits on one chromosome: halo plus half of the network's band
             (0.7 + 0.5 = 1.2 Mb for the published networks). Exactly this much is allowed.
-        n_bins
-            Length of a window; a region must hold at least one whole bin, and one that is shorter than a window is fine.
 
         Raises
         ------

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from epizarr.bands import mask_band, stripe_margins
+from epizarr.errors import StoreError
 from epizarr.evaluate.maps import (
     Maps,
     Rows,
@@ -81,6 +82,8 @@ def write_report(
     ------
     StoreNotFoundError
         If the run has not been evaluated.
+    StoreError
+        If the prediction was replaced by another checkpoint's after it was evaluated.
     """
     store, home = Path(store), Path(predictions or store)
     prediction = find_prediction(home, cell_type, run, binsize)
@@ -88,6 +91,11 @@ def write_report(
     if truth is not None:
         check_truth(Path(truth), maps)
     scores = open_evaluation(home, cell_type, run, maps.binsize).load()
+    if any(scores.attrs[key] != prediction.attrs[key] for key in ("checkpoint_sha256", "transform")):
+        raise StoreError(
+            f"{home}: run {run!r} of {cell_type!r} was predicted again with another checkpoint after it was evaluated. Evaluate "
+            "it again (--overwrite)."
+        )
     regions = [maps.assembly.region(text) for text in json.loads(scores.attrs["regions"])]
     windows = pick_windows(maps, regions, n_windows, window_bp)
     label = value_label(maps.transform, maps.variable)

@@ -101,7 +101,7 @@ def evaluate_run(
 ) -> xr.Dataset:
     """Score a prediction and the baselines, and keep the scores in the store.
 
-    At most about 2 GiB of values are held at a time, and a few ten MB a thread.
+    At most about 2 GiB of values are held at a time, and a thread's block: 15 MB a track at 100 diagonals, 30 MB at 200.
 
     Parameters
     ----------

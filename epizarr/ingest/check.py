@@ -19,7 +19,7 @@ from epizarr.cluster import Progress, run_tasks
 from epizarr.errors import EpizarrError
 from epizarr.genome import Assembly, BinGrid
 from epizarr.ingest.manifest import load_manifest
-from epizarr.ingest.masks import diagonal_sums, means
+from epizarr.ingest.masks import good_diagonal_sums
 from epizarr.ingest.plan import ContactsPlan, TracksPlan, plan_ingest
 from epizarr.ingest.tasks import per_bin_reach, read_counts, read_track
 from epizarr.io.ledger import lease_owner, work_folder
@@ -36,6 +36,7 @@ from epizarr.io.store import (
     write_unit,
 )
 from epizarr.schema import BALANCED_VARIABLES
+from epizarr.transforms import mean_of_sums
 
 Severity = Literal["error", "warning", "info"]
 
@@ -99,7 +100,7 @@ def describe_store(path: str | Path) -> StoreDescription:
     for info in list_groups(path):
         ds = open_group(path, info.path, info.kind, allow_incomplete=True)
         if info.kind == "tracks":
-            names = tuple(str(name) for name in ds["track"].values)
+            names = tuple(str(name) for name in ds["track"].values) if "track" in ds.variables else ()
         else:
             names = tuple(str(n) for n in ds.data_vars if n in _BANDS) or tuple(map(str, ds.data_vars))
         sizes = {str(d): n for d, n in ds.sizes.items() if d != "chroms"}
@@ -334,7 +335,7 @@ def _check_derived(path: Path, info: GroupInfo, ds: xr.Dataset) -> Iterator[Find
                     weight = reach(f"weight_{name}", first=first, last=last, beyond=np.nan)
                     again = balance_band(count, weight, ignored[name]).astype(np.float32)
                     wrong[name] += int(np.count_nonzero((band != again) & ~(np.isnan(band) & np.isnan(again))))
-                part, number = diagonal_sums(band, good, ignored.get(name, 0))
+                part, number = good_diagonal_sums(band, good, ignored.get(name, 0))
                 sums[name][chrom] += part
                 numbers[name][chrom] += number
     for name in variables:
@@ -344,7 +345,7 @@ def _check_derived(path: Path, info: GroupInfo, ds: xr.Dataset) -> Iterator[Find
         if not np.array_equal(ds[f"n_valid_{name}"].values, numbers[name]):
             yield Finding("error", where, f"n_valid_{name} is not the number of valid pixels")
         elif not np.allclose(
-            ds[f"expected_{name}"].values, means(sums[name], numbers[name]), rtol=1e-9, equal_nan=True
+            ds[f"expected_{name}"].values, mean_of_sums(sums[name], numbers[name]), rtol=1e-9, equal_nan=True
         ):
             yield Finding("error", where, f"expected_{name} is not the mean over valid pixels")
 

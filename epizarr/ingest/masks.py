@@ -5,6 +5,7 @@ import pandas as pd
 
 from epizarr.bands import mask_band
 from epizarr.genome import BinGrid, Region
+from epizarr.transforms import diagonal_sums
 
 #: What ``bad_bin`` is made from; recorded with the group.
 BAD_BIN_RULE = "no cis contact in the whole input, or at least 50 % of the bin blacklisted"
@@ -73,7 +74,7 @@ def bad_bins(grid: BinGrid, marginals: np.ndarray, intervals: pd.DataFrame) -> n
     return ~(np.nan_to_num(marginals) > 0) | blacklisted
 
 
-def diagonal_sums(band: np.ndarray, good: np.ndarray, ignore_diags: int) -> tuple[np.ndarray, np.ndarray]:
+def good_diagonal_sums(band: np.ndarray, good: np.ndarray, ignore_diags: int) -> tuple[np.ndarray, np.ndarray]:
     """Sum and number of valid pixels of each diagonal of some band rows.
 
     Parameters
@@ -89,11 +90,4 @@ def diagonal_sums(band: np.ndarray, good: np.ndarray, ignore_diags: int) -> tupl
     -------
     Sums, float64 (K), and numbers, int64 (K). A pixel is valid if it is not NaN and both of its bins are good.
     """
-    masked = mask_band(band, good, ignore_diags)
-    sums = np.asarray(np.nansum(masked, axis=0, dtype=np.float64))
-    return sums, np.count_nonzero(~np.isnan(masked), axis=0).astype(np.int64)
-
-
-def means(sums: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """``sums / numbers``, NaN where there is nothing to average."""
-    return np.divide(sums, numbers, out=np.full(sums.shape, np.nan), where=numbers > 0)
+    return diagonal_sums(mask_band(band, good, ignore_diags))

@@ -127,7 +127,7 @@ def ingest_manifest(
     run = partial(_run, client=client, n_threads=n_threads, progress=progress)
     create_store(todo.store, todo.assembly)
     hashes = _hash_inputs(todo, run)
-    writers = [_GroupWriter(todo, group, hashes, run, take_over) for group in todo.groups]
+    writers = [_GroupWriter(todo, group, hashes, run, take_over, overwrite) for group in todo.groups]
     if not overwrite:
         raise_all(StoreError, str(todo.store), [p for w in writers for p in w.conflicts()])
     reports = tuple(writer.write() for writer in writers)
@@ -190,13 +190,20 @@ class _GroupWriter:
     """Brings one group from where it is to complete."""
 
     def __init__(
-        self, todo: Plan, group: GroupPlan, hashes: Mapping[Path, str], run: Callable[..., list[Any]], take_over: bool
+        self,
+        todo: Plan,
+        group: GroupPlan,
+        hashes: Mapping[Path, str],
+        run: Callable[..., list[Any]],
+        take_over: bool,
+        overwrite: bool,
     ) -> None:
         self.store = todo.store
         self.manifest = todo.manifest
         self.hashes = hashes
         self.run = run
         self.take_over = take_over
+        self.overwrite = overwrite
         self.ledger = Ledger(work_folder(self.store, group.path))
         self.n_run = self.n_before = 0
         self._set_plan(group)
@@ -244,12 +251,17 @@ class _GroupWriter:
     def write(self) -> GroupReport:
         """Do what is left to do."""
         group = self.plan.path
-        is_changed = self.plan.action == "replace" or bool(self.conflicts())
+        # Asked again: another ingest may have changed this group while the ones before it were written.
+        conflicts = self.conflicts()
+        if not self.overwrite:
+            raise_all(StoreError, str(self.store), conflicts)
+        is_changed = self.plan.action == "replace" or bool(conflicts)
         if is_changed:
             self._set_plan(self.plan.made_anew())
         if self.plan.action == "none" and not is_changed and not self.ledger.folder.exists():
             return GroupReport(group, "complete already", 0, 0)
         with Lease.acquire(self.store, group, self.take_over) as lease:
+            self._check_not_overtaken()
             sweep_group(self.store, group)
             self.ledger.sweep_partial()
             if is_changed or self.plan.action in ("new", "resume"):
@@ -260,6 +272,16 @@ class _GroupWriter:
                 report = self._settle()
             self.ledger.clear()
         return report
+
+    def _check_not_overtaken(self) -> None:
+        """Refuse to go on if another ingest has added tracks since this one was planned: both would use the same rows."""
+        if isinstance(self.plan, TracksPlan) and self.plan.action in ("grow", "none"):
+            there = [str(name) for name in open_group(self.store, self.plan.path, "tracks")["track"].values]
+            if there != [t.entry.name for t in self.plan.tracks[: self.plan.n_old]]:
+                raise StoreError(
+                    f"{self.store}: group {self.plan.path!r} has the tracks {there} now: another ingest wrote to it since this "
+                    "one looked. Start this one again."
+                )
 
     def _make(self, lease: Lease, is_changed: bool) -> GroupReport:
         group, kind = self.plan.path, self.plan.kind

@@ -14,11 +14,12 @@ import pandas as pd
 
 from epizarr.bands import balance_band
 from epizarr.genome import BinGrid
-from epizarr.ingest.masks import bad_bins, covered_bp, diagonal_sums, means
+from epizarr.ingest.masks import bad_bins, covered_bp, good_diagonal_sums
 from epizarr.io.bigwig import read_bin_means
 from epizarr.io.contacts import ContactsFile
 from epizarr.io.ledger import Ledger, work_folder
 from epizarr.io.store import read_region, write_region
+from epizarr.transforms import mean_of_sums
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ class BlockTask(Task):
             good = ~self._per_bin("bad_bin", first, last, True)
             chrom = int(self.grid.chrom_code(np.array(first)))
             part = band[first - self.lo : last - self.lo]
-            sums, numbers = diagonal_sums(part, good, self.ignore_diags.get(variable, 0))
+            sums, numbers = good_diagonal_sums(part, good, self.ignore_diags.get(variable, 0))
             results |= {f"sum-{variable}-{chrom}": sums, f"n-{variable}-{chrom}": numbers}
 
     def _per_bin(self, variable: str, first: int, last: int, beyond: Any) -> np.ndarray:
@@ -256,6 +257,6 @@ def write_expected(
             what, name, chrom = key.split("-")
             (sums if what == "sum" else numbers)[name][int(chrom)] += values
     for name in variables:
-        write_region(store, group, f"expected_{name}", {}, means(sums[name], numbers[name]))
+        write_region(store, group, f"expected_{name}", {}, mean_of_sums(sums[name], numbers[name]))
         write_region(store, group, f"n_valid_{name}", {}, numbers[name])
     return main_diagonal == 0

@@ -9,7 +9,7 @@ import os
 import uuid
 from pathlib import Path
 
-from epizarr.errors import InputNotFoundError
+from epizarr.errors import InputNotFoundError, StoreError
 
 _PARTIAL = ".partial"
 _PIECE_BYTES = 1 << 22
@@ -58,6 +58,25 @@ def sweep_partial(folder: Path, *, deep: bool = True) -> int:
     for path in leftovers:
         path.unlink(missing_ok=True)
     return len(leftovers)
+
+
+def refuse_links(store: Path, folder: Path) -> None:
+    """Refuse a folder of a store that is reached through, or holds, a link to another folder: writes would leave the store.
+
+    A link to a file does no harm: files are replaced, never written into.
+
+    Raises
+    ------
+    StoreError
+        Names the link and where it leads.
+    """
+    way = [folder, *folder.parents][: len(folder.relative_to(store).parts)]
+    for path in [*reversed(way), *(Path(top, name) for top, names, _ in os.walk(folder) for name in names)]:
+        if path.is_symlink() and path.is_dir():
+            raise StoreError(
+                f"{path} is a link to {os.readlink(path)}; nothing is written through links inside a store. Put the folder "
+                "itself in its place, or remove the link."
+            )
 
 
 def file_sha256(path: str | Path) -> str:

@@ -24,6 +24,8 @@ _CHUNK_OF_DIM = {"bin": 1 << 20, "track": 64}
 #: Tracks: inner chunk and shard along ``bin``. Bands: rows of a chunk (all diagonals, no shards).
 TRACK_CHUNK, TRACK_SHARD, BAND_ROWS = 1 << 14, 1 << 20, 1024
 
+#: What lies beside groups in a store.
+_RESERVED = ("zarr.json", "chrom_name", "chrom_length")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _ZARR_DTYPES = {"f4": "float32", "f8": "float64", "i2": "int16", "i8": "int64", "b1": "bool", "O": str}
 
@@ -75,6 +77,10 @@ def check_name(name: str, what: str) -> str:
         raise StoreError(
             f"{what} {name!r} cannot be used: a name begins with a letter or digit and goes on with letters, digits or any of "
             "'. _ + -' (no '..'), for it becomes a folder of the store."
+        )
+    if name in _RESERVED:
+        raise StoreError(
+            f"{what} {name!r} cannot be used: a store has a file or an array of that name. Choose another."
         )
     return name
 

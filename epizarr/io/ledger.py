@@ -30,7 +30,7 @@ from types import TracebackType
 import numpy as np
 
 from epizarr.errors import LeaseError, StoreNotFoundError
-from epizarr.io.files import replace_file, sweep_partial
+from epizarr.io.files import refuse_links, replace_file, sweep_partial
 
 #: Folder of a store that holds the work folders.
 WORK = ".epizarr"
@@ -127,8 +127,12 @@ class Lease:
             If another process holds the lease; the message names it.
         StoreNotFoundError
             If there is no folder ``store``.
+        StoreError
+            If the group's or the work folder leads out of the store by a link.
         """
         path = work_folder(store, group) / "lease.json"
+        for folder in (WORK, group.strip("/")):
+            refuse_links(Path(store), Path(store) / folder)
         owner = Owner(
             host=socket.gethostname(),
             pid=os.getpid(),

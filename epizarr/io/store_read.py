@@ -41,6 +41,8 @@ def store_assembly(path: str | Path) -> Assembly:
         If there is no store at ``path``.
     SchemaError
         If its format has another major version.
+    StoreError
+        If its metadata are damaged.
     """
     attrs = store_attrs(Path(path))
     names = [str(name) for name in read_region(path, "", "chrom_name", {})]
@@ -128,7 +130,8 @@ def open_group(path: str | Path, group: str, kind: str, *, allow_incomplete: boo
     kind
         Key of :data:`epizarr.schema.GROUPS`.
     allow_incomplete
-        Whether a group that is still being written may be opened: chunks that are not there yet read as missing.
+        Whether a group that is still being written may be opened, unchecked: variables may lack, chunks that are not there
+        yet read as missing (as 0 and "" in tables), and there is no ``bin_grid``.
 
     Returns
     -------
@@ -170,9 +173,9 @@ def open_group(path: str | Path, group: str, kind: str, *, allow_incomplete: boo
         coords={n: v for n, v in variables.items() if n in eager},
         attrs=_trim_inputs(attrs, variables),
     )
-    if not allow_incomplete:
-        schema.validate(ds, kind, where)
-    return _with_grid(ds)
+    if attrs.get("state") != "complete":
+        return ds  # the tables of its grid may not be written yet
+    return _with_grid(schema.validate(ds, kind, where))
 
 
 def grid_of(data: xr.Dataset | xr.DataArray) -> BinGrid:
@@ -306,6 +309,8 @@ def store_attrs(path: Path) -> dict[str, Any]:
         raise StoreNotFoundError(
             f"{path}: no store there. {f'Stores beside it: {beside}.' if beside else 'Make one with epizarr ingest.'}"
         ) from error
+    except ValueError as error:
+        raise StoreError(f"{path / 'zarr.json'} is damaged ({error}). Ingest into a new store.") from error
     schema.check_version(attrs.get("epizarr_schema_version"), str(path))
     return attrs
 

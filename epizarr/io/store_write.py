@@ -20,7 +20,7 @@ import numpy as np
 from epizarr import schema
 from epizarr.errors import AssemblyMismatchError, StoreError
 from epizarr.genome import Assembly
-from epizarr.io.files import is_partial, replace_file, sweep_partial
+from epizarr.io.files import is_partial, refuse_links, replace_file, sweep_partial
 from epizarr.io.layout import ArraySpec, array_files, check_name, chrom_flags, coordinate_spec, group_json
 from epizarr.io.ledger import WORK
 from epizarr.io.store_read import group_arrays, group_attrs, has_group, open_array, store_assembly, unit_of
@@ -60,8 +60,10 @@ def check_store_path(path: str | Path, assembly: Assembly) -> bool:
         As :func:`create_store`.
     """
     path = Path(path)
+    begun = ("chrom_name", "chrom_length", WORK)  # what a killed create_store may have left
+    for name in begun:
+        refuse_links(path, path / name)
     if not (path / "zarr.json").exists():
-        begun = {"chrom_name", "chrom_length", WORK}  # what a killed create_store may have left
         there_are = [p.name for p in path.iterdir()] if path.is_dir() else []
         strangers = [name for name in there_are if name not in begun and not is_partial(name, "zarr.json")]
         if strangers or (path.exists() and not path.is_dir()):
@@ -147,7 +149,7 @@ def group_differences(
     arrays: Mapping[str, ArraySpec],
     attrs: Mapping[str, Any],
 ) -> list[str]:
-    """Which metadata files of a group differ from those that :func:`create_group` would write.
+    """Which metadata files of a group differ from those that :func:`create_group` would write, or are of arrays it would not.
 
     ``"zarr.json"`` alone means: the same arrays, other attributes. Empty if the group is not there.
     """
@@ -303,10 +305,14 @@ def _metadata_files(
 
 
 def _differences(folder: Path, files: Mapping[str, bytes]) -> list[str]:
-    """Which of the metadata files differ from what lies on disk; files that are not there yet do not."""
+    """Which metadata files on disk differ from those to be written, or are of no array of theirs.
+
+    Files that are not there yet do not differ.
+    """
     different = []
     for key, data in files.items():
         file = folder / key
         if key.endswith("zarr.json") and file.exists() and json.loads(file.read_bytes()) != json.loads(data):
             different.append(key)
-    return different
+    there = [file.relative_to(folder).as_posix() for file in sorted(folder.glob("*/zarr.json"))]
+    return different + [key for key in there if key not in files]

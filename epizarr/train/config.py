@@ -128,6 +128,8 @@ class OptimSettings:
     weight_decay: float = _field(5e-4, "L2 penalty of Adam", least=0)
     halve_epochs: int = _field(16, "the rate is halved each time after so many epochs", least=1)
     lr_floor: float = _field(1e-6, "the rate never falls below this", least=0)
+    warmup_steps: int = _field(0, "steps over which the rate rises to its value; 0: it starts there", least=0)
+    clip_norm: float = _field(0.0, "norm that gradients are scaled down to where they exceed it; 0: never", least=0)
     block_windows: int = _field(8, "most consecutive windows that are fetched and shuffled as one block", least=1)
     buffer_blocks: int = _field(16, "least blocks among which windows are shuffled", least=1)
 
@@ -215,7 +217,15 @@ NAMED_CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
             "n_layers": 2,
             "head_hidden": 128,
         },
-        "training": {"batch_size": 4, "epochs": 20, "lr": 1e-3, "weight_decay": 1e-5, "halve_epochs": 8},
+        "training": {
+            "batch_size": 2,
+            "epochs": 120,
+            "lr": 2e-3,
+            "weight_decay": 1e-5,
+            "halve_epochs": 30,
+            "warmup_steps": 100,
+            "clip_norm": 0.3,
+        },
         "execution": {"threads": 2},
     },
 }

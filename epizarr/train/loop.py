@@ -177,12 +177,12 @@ def _train(
         model.train()
         for epoch in epochs:
             began = time.perf_counter()
-            lr = learning_rate(settings, epoch)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
             n_steps = train.n_steps(epoch)
             while position.epoch_step < n_steps:
-                loss_sum, n_pixels = _step(model, optimizer, next(batches), device)
+                lr = learning_rate(settings, epoch, position.step)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                loss_sum, n_pixels = _step(model, optimizer, next(batches), device, settings.clip_norm)
                 position = _advanced(position, loss_sum, n_pixels)
                 if progress is not None:
                     loss = loss_sum / max(n_pixels, 1)
@@ -195,6 +195,7 @@ def _train(
             scores = validate(model, WindowDataset(held_out, range(1)), network.n_offsets, device)
             train_loss = position.loss_sum / max(position.n_pixels, 1)
             seconds = round(time.perf_counter() - began, 3)
+            lr = learning_rate(settings, epoch, position.step - 1)
             row = EpochRow(epoch + 1, position.step, lr, train_loss, scores.loss, scores.mean_pearson, seconds)
             log.append(row)
             position = _next_epoch(position, scores.loss)
@@ -207,7 +208,7 @@ def _train(
 
 
 def _step(
-    model: Epiphany, optimizer: torch.optim.Optimizer, batch: TensorBatch, device: torch.device
+    model: Epiphany, optimizer: torch.optim.Optimizer, batch: TensorBatch, device: torch.device, clip_norm: float
 ) -> tuple[float, int]:
     """Take one optimiser step; returns the batch's summed squared error and number of valid pixels."""
     optimizer.zero_grad(set_to_none=True)
@@ -220,6 +221,8 @@ def _step(
             f"training: the loss of epoch {batch.epoch + 1}, step {batch.step + 1} is {loss_sum}. Lower training.lr, or look "
             "for infinite values in the target (`epizarr check`). The last checkpoint is from before."
         )
+    if clip_norm > 0:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
     return loss_sum, int(n_valid.item())
 
@@ -248,9 +251,10 @@ def _next_epoch(position: Position, validation_loss: float) -> Position:
     )
 
 
-def learning_rate(settings: OptimSettings, epoch: int) -> float:
-    """Rate of an epoch (from 0): halved every ``halve_epochs``, never below the floor."""
-    return max(settings.lr * 0.5 ** (epoch // settings.halve_epochs), settings.lr_floor)
+def learning_rate(settings: OptimSettings, epoch: int, step: int) -> float:
+    """Rate of a step (epoch and step from 0): halved every ``halve_epochs``, never below the floor, after a linear rise."""
+    lr = max(settings.lr * 0.5 ** (epoch // settings.halve_epochs), settings.lr_floor)
+    return lr * min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else lr
 
 
 def network_config(config: TrainConfig) -> NetworkConfig:

@@ -140,7 +140,7 @@ def open_training_data(
     assembly = store_assembly(store)
     data = config.data
     splits = Splits.parse(assembly, config.splits.named())
-    splits.check(assembly.bins(data.binsize), margin_bp=config.margin_bp, n_bins=config.training.n_bins)
+    splits.check(assembly.bins(data.binsize), margin_bp=config.margin_bp)
     names = data.cell_types or _usable_cell_types(store, config)
     opened = {
         name: (open_tracks(store, name, data.track_binsize), open_contacts(store, name, data.binsize)) for name in names

@@ -144,3 +144,14 @@ def test_describe_store__shows_unfinished_groups(store):
 def test_stored_attributes__are_json_text_where_the_schema_says_so(whole):
     attrs = json.loads((whole[0] / CONTACTS / "zarr.json").read_text())["attributes"]
     assert json.loads(attrs["ignore_diags"]) == {"ice": 2}
+
+
+@pytest.mark.parametrize("group", [CONTACTS, TRACKS])
+@pytest.mark.parametrize("lost", ["*", "chrom_length/c", "chrom_length", "track", "signal"])
+def test_describe_store__shows_groups_whose_metadata_are_half_written(store, group, lost):
+    file = store / group / "zarr.json"
+    file.write_text(file.read_text().replace('"complete"', '"writing"'))
+    for path in (store / group).glob(lost):
+        if path.is_dir():
+            shutil.rmtree(path)
+    assert f"{group} [writing]" in str(describe_store(store))

@@ -334,6 +334,14 @@ def test_write_report__needs_an_evaluation(store, tmp_path):
         write_report(store, "RUN", cell_type="B", path=tmp_path / "r.html")
 
 
+def test_write_report__refuses_scores_of_another_checkpoint(store, tmp_path):
+    evaluate_run(store, "RUN", cell_type="B")
+    other = write_checkpoint(tmp_path / "RUN", seed=1)
+    predict_contacts(store, other, cell_type="B", overwrite=True)
+    with pytest.raises(StoreError, match=r"predicted again.*--overwrite"):
+        write_report(store, "RUN", cell_type="B", path=tmp_path / "r.html")
+
+
 def test_evaluate__imports_no_torch():
     import subprocess
     import sys

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from epizarr.ingest.manifest import load_manifest
 from epizarr.ingest.plan import plan_ingest
 from epizarr.ingest.run import ingest_manifest
 from epizarr.io.ledger import Lease
-from epizarr.io.store import open_contacts, open_tracks, select
+from epizarr.io.store import create_store, open_contacts, open_tracks, select
 from tests._inputs import make_inputs, write_manifest
 from tests._killing import tree_digest
 
@@ -326,3 +328,68 @@ def test_ingest__an_abandoned_growth_leaves_the_group_as_it_was(tmp_path, monkey
     assert {p: d for p, d in tree_digest(path).items() if p != orphan and "contacts" not in p} == {
         p: d for p, d in expected.items() if "contacts" not in p
     }
+
+
+def test_ingest__resumed_without_a_variable_leaves_nothing_of_it(tmp_path, monkeypatch):
+    """What a stopped run began and the manifest no longer asks for must not stand in a complete group."""
+    manifest = write_manifest(own_inputs(tmp_path))
+    text = manifest.read_text()
+    manifest.write_text(text.replace('{ ice = "weight" }', '{ ice = "weight", kr = "weight" }'))
+    monkeypatch.setattr(run_module, "write_expected", lambda *a: (_ for _ in ()).throw(StoppedError))
+    with pytest.raises(StoppedError):
+        ingest_manifest(manifest, tmp_path / "s.zarr", n_threads=1)
+    monkeypatch.undo()
+    manifest.write_text(text)
+    ingest_manifest(manifest, tmp_path / "s.zarr", n_threads=1)
+    ingest_manifest(manifest, tmp_path / "new.zarr", n_threads=1)
+    assert tree_digest(tmp_path / "s.zarr" / CONTACTS) == tree_digest(tmp_path / "new.zarr" / CONTACTS)
+
+
+def test_ingest__does_not_grow_what_another_ingest_has_grown(tmp_path, monkeypatch):
+    """Both would write their tracks to the same rows."""
+    inputs, path = own_inputs(tmp_path, tracks=("CTCF", "DNase", "H3K27ac")), tmp_path / "s.zarr"
+    ingest_manifest(write_manifest(inputs, tracks=("CTCF",)), path, n_threads=1)
+    other = write_manifest(inputs, name="other.toml", tracks=("CTCF", "DNase", "H3K27ac"))
+    mine = write_manifest(inputs, name="mine.toml", tracks=("CTCF", "H3K27ac", "DNase"))
+
+    def acquire_late(*args):
+        monkeypatch.undo()
+        ingest_manifest(other, path, n_threads=1)
+        return Lease.acquire(*args)
+
+    monkeypatch.setattr(run_module, "Lease", SimpleNamespace(acquire=acquire_late))
+    with pytest.raises(StoreError, match="Start this one again"):
+        ingest_manifest(mine, path, n_threads=1)
+    assert open_tracks(path, "K562")["track"].values.tolist() == ["CTCF", "DNase", "H3K27ac"]
+
+
+def test_ingest__does_not_remove_what_another_ingest_has_added_meanwhile(tmp_path):
+    """H1 gets a track while this run, which does not know of it, writes K562."""
+    inputs, path = own_inputs(tmp_path), tmp_path / "s.zarr"
+    ingest_manifest(write_manifest(inputs, cell_types=("H1",), tracks=("CTCF",)), path, n_threads=1)
+    other = write_manifest(inputs, name="other.toml", cell_types=("H1",))
+    waiting = iter([True])
+
+    def ingest_meanwhile(what, *_):
+        if what.startswith("K562") and next(waiting, False):
+            ingest_manifest(other, path, n_threads=1)
+
+    mine = write_manifest(inputs, name="mine.toml", cell_types=("K562", "H1"), tracks=("CTCF",))
+    with pytest.raises(StoreError, match="track 'DNase' is no longer there"):
+        ingest_manifest(mine, path, n_threads=1, progress=ingest_meanwhile)
+    assert open_tracks(path, "H1")["track"].values.tolist() == ["CTCF", "DNase"]
+
+
+@pytest.mark.parametrize("link", ["K562", "K562/tracks", ".epizarr", "chrom_name"])
+def test_ingest__writes_nothing_through_a_link(inputs, tmp_path, link):
+    outside, path = tmp_path / "outside", tmp_path / "s.zarr"
+    (outside / "inputs").mkdir(parents=True)
+    create_store(path, inputs.assembly)
+    (path / link).parent.mkdir(exist_ok=True)
+    if link == "chrom_name":
+        shutil.rmtree(path / link)
+        (path / "zarr.json").unlink()
+    (path / link).symlink_to(outside, target_is_directory=True)
+    with pytest.raises(StoreError, match="is a link to"):
+        ingest_manifest(write_manifest(inputs), path, n_threads=1)
+    assert [p.name for p in outside.rglob("*")] == ["inputs"]

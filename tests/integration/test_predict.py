@@ -232,6 +232,18 @@ def test_predict__resumes_where_it_was_stopped(store, checkpoint, monkeypatch):
     assert not work_folder(store, "B").parent.exists()
 
 
+def test_predict__group_removed_by_hand_is_predicted_again(store, checkpoint, monkeypatch):
+    """The marks of a stopped run speak of chunks that are gone."""
+    predict_contacts(store, checkpoint, cell_type="B", run="whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(predict_module, "finish_group", lambda *a: (_ for _ in ()).throw(OSError("stopped")))
+        with pytest.raises(OSError, match="stopped"):
+            predict_contacts(store, checkpoint, cell_type="B")
+    shutil.rmtree(store / "B" / "predictions" / "RUN")
+    predict_contacts(store, checkpoint, cell_type="B")
+    np.testing.assert_array_equal(_contact(store), _contact(store, "whole"))
+
+
 def test_predict__changed_settings_do_not_resume_a_stopped_run(store, checkpoint, monkeypatch):
     monkeypatch.setattr(predict_module, "finish_group", lambda *a: (_ for _ in ()).throw(OSError("stopped")))
     with pytest.raises(OSError, match="stopped"):

@@ -344,6 +344,8 @@ SCIENTIFIC = {
     "training.weight_decay": "0.1",
     "training.halve_epochs": "1",
     "training.lr_floor": "0.01",
+    "training.warmup_steps": "5",
+    "training.clip_norm": "0.001",
     "training.block_windows": None,  # the order within one batch of everything changes nothing: below
     "training.buffer_blocks": None,
 }

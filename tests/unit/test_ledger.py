@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from epizarr.errors import LeaseError, StoreNotFoundError
+from epizarr.errors import LeaseError, StoreError, StoreNotFoundError
 from epizarr.io import ledger as ledger_module
 from epizarr.io.ledger import Lease, Ledger, lease_owner, work_folder
 
@@ -152,3 +152,13 @@ def test_ledger__sweeps_what_a_killed_writer_left(tmp_path):
 def test_ledger__refuses_task_names_that_leave_its_folder(tmp_path, task):
     with pytest.raises(ValueError, match="name files"):
         Ledger(tmp_path).mark(task, "abc")
+
+
+@pytest.mark.parametrize("link", ["K562/tracks/100/signal", ".epizarr/K562__tracks__100/tasks"])
+def test_lease__refuses_a_group_with_a_link_in_it(tmp_path, link):
+    (tmp_path / "outside").mkdir()
+    store = tmp_path / "s.zarr"
+    (store / link).parent.mkdir(parents=True)
+    (store / link).symlink_to(tmp_path / "outside", target_is_directory=True)
+    with pytest.raises(StoreError, match="is a link to"):
+        Lease.acquire(store, GROUP)

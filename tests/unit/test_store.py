@@ -163,6 +163,13 @@ def test_open_group__says_that_there_is_no_store(tmp_path):
         open_contacts(tmp_path / "none.zarr", "K562", 10_000)
 
 
+def test_store_assembly__says_that_the_root_is_damaged(tmp_path):
+    create_store(tmp_path / "s.zarr", ASSEMBLY)
+    (tmp_path / "s.zarr/zarr.json").write_text("{")
+    with pytest.raises(StoreError, match="is damaged"):
+        store_assembly(tmp_path / "s.zarr")
+
+
 def test_open_group__refuses_another_major_version_first(tmp_path):
     fill(tmp_path / "s.zarr", ["a"])
     file = tmp_path / "s.zarr" / GROUP / "zarr.json"
@@ -195,6 +202,14 @@ def test_create_group__refuses_another_layout(tmp_path):
         create_group(tmp_path / "s.zarr", GROUP, "tracks", **track_group(["a"], shard=2048), update=True)
 
 
+def test_create_group__refuses_arrays_that_do_not_belong_to_it(tmp_path):
+    fill(tmp_path / "s.zarr", ["a"], finish=False)
+    spec = track_group(["a"])
+    del spec["coords"]["accession"]
+    with pytest.raises(StoreError, match=r"accession/zarr\.json"):
+        create_group(tmp_path / "s.zarr", GROUP, "tracks", **spec, update=True)
+
+
 def test_create_group__updates_attributes_of_an_unfinished_group(tmp_path):
     fill(tmp_path / "s.zarr", ["a"], finish=False)
     spec = track_group(["a"])
@@ -217,7 +232,7 @@ def test_create_group__refuses_an_undeclared_variable(tmp_path):
         create_group(tmp_path / "s.zarr", GROUP, "tracks", **spec)
 
 
-@pytest.mark.parametrize("name", ["../evil", "a/b", "", ".hidden", "a..b", "/tmp"])
+@pytest.mark.parametrize("name", ["../evil", "a/b", "", ".hidden", "a..b", "/tmp", "zarr.json", "chrom_name"])
 def test_group_path__refuses_names_that_leave_the_store(name):
     with pytest.raises(StoreError, match="cannot be used"):
         group_path("tracks", name, 100)

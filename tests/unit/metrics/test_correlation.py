@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from epizarr.metrics.correlation import PairMoments, mean_defined, score_by_distance, skill
+from epizarr.metrics.correlation import mean_defined, score_by_distance, skill
 
 
 @pytest.fixture
@@ -60,34 +60,6 @@ def test_score_by_distance__mean_skips_undefined_diagonals():
 def test_score_by_distance__refuses_unequal_shapes():
     with pytest.raises(ValueError, match="shape"):
         score_by_distance(np.zeros((3, 2)), np.zeros((3, 3)))
-
-
-@pytest.mark.parametrize("cuts", [(300,), (1, 299), (100, 100, 100), (0, 7, 293)])
-def test_pair_moments__any_blocks_give_the_same(bands, cuts):
-    moments = PairMoments.empty(6)
-    edges = np.concatenate([[0], np.cumsum(cuts)])
-    for lo, hi in zip(edges[:-1], edges[1:], strict=True):
-        moments.add(bands[0][lo:hi], bands[1][lo:hi])
-    scores = score_by_distance(*bands)
-    np.testing.assert_allclose(moments.pearson, scores.pearson, rtol=1e-12)
-    assert moments.mse == pytest.approx(scores.mse, rel=1e-12)
-
-
-def test_pair_moments__does_not_cancel_on_a_large_offset():
-    rng = np.random.default_rng(2)
-    x, y = rng.normal(size=(2, 1000, 1))
-    moments = PairMoments.empty(1)
-    for part in range(0, 1000, 100):
-        moments.add(x[part : part + 100] + 1e7, y[part : part + 100] + 1e7)
-    assert moments.pearson[0] == pytest.approx(stats.pearsonr(x[:, 0], y[:, 0]).statistic, abs=1e-8)
-
-
-def test_pair_moments__constant_map_is_undefined(bands):
-    moments = PairMoments.empty(6)
-    moments.add(np.full_like(bands[1], 0.1), bands[1])
-    moments.add(np.full_like(bands[1], 0.1), bands[1])
-    assert np.isnan(moments.pearson).all()
-    assert np.isnan(moments.mean_pearson)
 
 
 def test_mean_defined__of_nothing_is_nan():

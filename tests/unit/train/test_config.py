@@ -6,6 +6,7 @@ from epizarr.errors import ConfigError, InputNotFoundError
 from epizarr.nn import NetworkConfig
 from epizarr.train.config import (
     NAMED_CONFIGS,
+    OptimSettings,
     TrainConfig,
     check_config,
     config_fields,
@@ -37,7 +38,13 @@ def test_train_config__margin_of_published_networks_is_1200_kb():
 
 def test_learning_rate__is_halved_each_16_epochs_down_to_the_floor():
     settings = load_config("epiphany-10kb").training
-    assert [learning_rate(settings, e) for e in (0, 15, 16, 48, 1000)] == [1e-4, 1e-4, 5e-5, 1.25e-5, 1e-6]
+    assert [learning_rate(settings, e, 25 * e) for e in (0, 15, 16, 48, 1000)] == [1e-4, 1e-4, 5e-5, 1.25e-5, 1e-6]
+
+
+def test_learning_rate__rises_linearly_first():
+    settings = OptimSettings(lr=1e-3, warmup_steps=4)
+    rates = [learning_rate(settings, 0, step) for step in (0, 1, 3, 4)]
+    assert rates == pytest.approx([2.5e-4, 5e-4, 1e-3, 1e-3])
 
 
 def test_load_config__reads_a_file_over_its_base(tmp_path):
@@ -120,7 +127,8 @@ def test_config_fields__every_field_has_a_kind_and_a_line():
 
 
 def test_differing_fields__tells_scientific_from_execution():
-    a, b = load_config("small"), load_config("small", ["training.lr=0.5", "execution.max_steps=7"])
+    a = load_config("small", ["training.lr=0.001"])
+    b = load_config("small", ["training.lr=0.5", "execution.max_steps=7"])
     assert differing_fields(a, b) == ["training.lr: 0.001 there, 0.5 here"]
     assert differing_fields(a, b, "execution") == ["execution.max_steps: 0 there, 7 here"]
 
