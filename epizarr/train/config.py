@@ -219,14 +219,13 @@ NAMED_CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "training": {
             "batch_size": 2,
-            "epochs": 120,
+            "epochs": 100,
             "lr": 2e-3,
             "weight_decay": 1e-5,
-            "halve_epochs": 30,
+            "halve_epochs": 25,
             "warmup_steps": 100,
             "clip_norm": 0.3,
         },
-        "execution": {"threads": 2},
     },
 }
 

@@ -38,6 +38,7 @@ from epizarr.train.config import (
 )
 from epizarr.train.dataset import TensorBatch, WindowDataset, load_batches
 from epizarr.train.log import EpochRow, RunLog
+from epizarr.train.reader import batched_decoding
 from epizarr.train.sampler import open_samplers
 from epizarr.train.sources import TrainingData, fit_transforms, open_training_data
 from epizarr.train.validation import validate
@@ -148,7 +149,7 @@ def train_model(
     network = network_config(data.config)
     device = _device(data.config)
     run_dir.mkdir(parents=True, exist_ok=True)
-    with Lease.acquire(run_dir, "run"), _torch_settings(data.config.execution.threads):
+    with Lease.acquire(run_dir, "run"), batched_decoding(), _torch_settings(data.config.execution.threads):
         sweep_partial(run_dir)
         replace_file(run_dir / "config.toml", config_toml(data.config).encode())
         return _train(data, network, run_dir, device, progress)

@@ -7,12 +7,14 @@ computation.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import zarr
 
 from epizarr.bands import gather_stripes, stripe_margins
 from epizarr.io.store import BAND_ROWS, TRACK_SHARD
@@ -24,6 +26,16 @@ from epizarr.windows import Segment, track_extent
 PIECE_TRACK_BINS = TRACK_SHARD
 #: Rows of a piece of targets: four chunks of a band, since each piece also reads the chunk before it.
 PIECE_ROWS = 4 * BAND_ROWS
+
+
+@contextmanager
+def batched_decoding() -> Iterator[None]:
+    """Let Zarr decode the chunks of a shard as one batch, which reads tracks a tenth to a quarter faster.
+
+    The setting is one of the process and is looked up when chunks are decoded: hold it for a whole run, not for one read.
+    """
+    with zarr.config.set({"codec_pipeline.batch_size": 64}):
+        yield
 
 
 class Stretch(NamedTuple):

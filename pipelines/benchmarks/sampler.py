@@ -32,6 +32,7 @@ from epizarr.io.store import (
     write_region,
 )
 from epizarr.train import load_config
+from epizarr.train.reader import batched_decoding
 from epizarr.train.sampler import EpochPlan, Sampler, open_samplers
 from epizarr.train.sources import fit_transforms, open_training_data
 
@@ -43,10 +44,10 @@ TRACK_BINSIZE, BINSIZE, N_DIAGONALS = 100, 10_000, 100
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--length", type=int, default=248_956_422, help="bp of the chromosome; default: chr1 of hg38")
-    parser.add_argument("--rounds", type=int, default=3, help="how often a cold epoch is timed")
+    parser.add_argument("--rounds", type=int, default=7, help="how often a cold epoch is timed")
     parser.add_argument("--threads", type=int, default=2, help="threads that decode")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, batched_decoding():
         store = write_store(Path(folder) / "bench.zarr", arguments.length)
         cold, resident = [], []
         for _ in range(arguments.rounds):

@@ -11,7 +11,7 @@ from tests._training import train_tiny
 
 pytestmark = pytest.mark.fault
 
-N_UNIFORM = 12
+N_UNIFORM = 20
 #: Calls in which something appears on disk, and how many of each are hit.
 WRITES = {
     "os.replace": 8,  # config, log, checkpoint folders, links
