@@ -289,8 +289,9 @@ def network_input(signal: np.ndarray, *, mask_channels: bool) -> np.ndarray:
     -------
     float32, (..., track or 2 · track, bin), without NaN.
     """
-    known = ~np.isnan(signal)
-    filled = np.where(known, signal, 0).astype(np.float32, copy=False)
+    missing = np.isnan(signal)
+    filled = np.array(signal, dtype=np.float32)
+    np.copyto(filled, 0, where=missing)
     if not mask_channels:
         return filled
-    return np.concatenate([filled, known.astype(np.float32)], axis=-2)
+    return np.concatenate([filled, (~missing).astype(np.float32)], axis=-2)
