@@ -173,7 +173,8 @@ def predict_contacts(
     Raises
     ------
     CheckpointError
-        If the checkpoint is of another assembly, or the cell type lacks tracks that it needs.
+        If the checkpoint is of another assembly (by its name, or by the length of a chromosome), or the cell type lacks
+        tracks that it needs.
     ConfigError
         If tiles, batch or threads are out of range.
     MemoryBoundError
@@ -286,6 +287,7 @@ def _plan(
             f"checkpoint {checkpoint.path} was trained on assembly {checkpoint.assembly!r}; {store} holds {assembly.name!r}. "
             "Ingest the tracks on the assembly of the checkpoint."
         )
+    _check_chroms(store, assembly, checkpoint)
     tracks = open_tracks(store, cell_type, checkpoint.track_binsize)
     rows = _match_tracks(store, cell_type, tracks, checkpoint)
     view = assembly.view(regions)
@@ -307,7 +309,7 @@ def _plan(
         "target": checkpoint.target_variable,
         "transform": checkpoint.target_transform.to_json(),
         "checkpoint_sha256": checkpoint.sha256,
-        "input_id": _input_id(tracks, checkpoint.tracks),
+        "input_id": group_id(tracks, checkpoint.tracks),
         "tracks": json.dumps(list(checkpoint.tracks)),
         "track_binsize": checkpoint.track_binsize,
         "track_transforms": json.dumps([json.loads(t.to_json()) for t in transforms]),
@@ -356,6 +358,21 @@ def _check_settings(
         )
 
 
+def _check_chroms(store: Path, assembly: Assembly, checkpoint: Checkpoint) -> None:
+    """Refuse a store whose chromosomes bear the names of the model's and have other lengths: a name proves no assembly."""
+    different = [
+        f"{chrom} ({length:,} bp, not {checkpoint.chrom_lengths[chrom]:,})"
+        for chrom, length in assembly
+        if checkpoint.chrom_lengths.get(chrom, length) != length
+    ]
+    if different:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path} was trained on an assembly {checkpoint.assembly!r} with other lengths than that of "
+            f"{store}: {', '.join(different[:3])}{' and others' if len(different) > 3 else ''}. They are two assemblies under "
+            "one name; ingest the tracks on the assembly of the checkpoint."
+        )
+
+
 def _match_tracks(store: Path, cell_type: str, tracks: xr.Dataset, checkpoint: Checkpoint) -> tuple[int, ...]:
     """Rows of the model's tracks in the store, by name."""
     there = [str(name) for name in tracks["track"].values]
@@ -367,12 +384,6 @@ def _match_tracks(store: Path, cell_type: str, tracks: xr.Dataset, checkpoint: C
             "without them."
         )
     return tuple(there.index(name) for name in checkpoint.tracks)
-
-
-def _input_id(tracks: xr.Dataset, used: Sequence[str]) -> str:
-    """Identity of the tracks that are used: it stays when another track is added to the group."""
-    inputs = [e for e in json.loads(tracks.attrs["inputs"]) if e.get("kind") != "track" or e["name"] in used]
-    return group_id(tracks.assign_attrs(inputs=json.dumps(inputs)))
 
 
 def _blocks(job: _Job, extents: Sequence[tuple[int, int]]) -> list[_Block]:

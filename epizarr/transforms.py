@@ -61,11 +61,20 @@ def _log1p(values: np.ndarray, _: dict[str, Any]) -> np.ndarray:
     return np.log1p(values)
 
 
+def _standardise(values: np.ndarray, params: dict[str, Any]) -> np.ndarray:
+    return ((values - params["mean"]) / params["sd"]).astype(values.dtype, copy=False)
+
+
+def _undo_standardise(values: np.ndarray, params: dict[str, Any]) -> np.ndarray:
+    return (values * params["sd"] + params["mean"]).astype(values.dtype, copy=False)
+
+
 #: Steps of contacts (last axis: diagonal or offset) and tracks (last axis: bin).
 STEPS: dict[str, Step] = {
     "obs_over_exp": Step(_divide_expected, _times_expected, learns="expected"),
     "log1p": Step(_log1p, lambda v, _: np.expm1(v)),
     "clip": Step(lambda v, p: np.minimum(v, np.asarray(p["upper"], dtype=v.dtype)), None, learns="upper"),
+    "standardise": Step(_standardise, _undo_standardise, learns="mean, sd"),
 }
 
 #: Named transforms of a target. ``default_target_transform`` says which one a variable gets unasked.
@@ -82,6 +91,7 @@ TRACK_TRANSFORMS: dict[str, tuple[str, ...]] = {
     "log1p": ("log1p",),
     "clip_log1p": ("clip", "log1p"),
     "blacklist_clip_log1p": ("blacklist", "clip", "log1p"),
+    "blacklist_clip_log1p_standardise": ("blacklist", "clip", "log1p", "standardise"),
 }
 DEFAULT_TRACK_TRANSFORM = "blacklist_clip_log1p"
 #: Tracks are clipped at this percentile of the training bins (DESIGN: 99.9).
@@ -236,26 +246,22 @@ def fit_track_transform(name: str, values: Sequence[np.ndarray]) -> Transform:
         asked for (a log ratio, say), which :meth:`Transform.apply` refuses too.
     """
     steps = steps_of(name, TRACK_TRANSFORMS)
-    if not {"clip", "log1p"} & set(steps):
-        return Transform(name, steps)
-    measured = [v[~np.isnan(v)] for v in values]
-    lowest = min((float(v.min()) for v in measured if v.size), default=0.0)
-    if "log1p" in steps and lowest <= -1:
-        raise TransformError(
-            f"transform {name!r} takes log(1 + signal), and this track goes down to {lowest:g} in the training regions. Give the "
-            "track 'linear' or 'blacklist' in data.track_transforms, or a signal that is not a log ratio."
-        )
-    if "clip" not in steps:
-        return Transform(name, steps)
-    known = np.concatenate(measured) if measured else np.empty(0)
-    if known.size == 0:
-        raise TransformError(
-            f"transform {name!r} cannot be fitted: the training regions have no measured bin of this track."
-        )
-    upper = float(np.percentile(known, CLIP_PERCENTILE))
-    if upper <= 0:
-        upper = float(known.max())
-    return Transform(name, steps, {"clip": {"upper": upper}})
+    known = np.concatenate([v[~np.isnan(v)] for v in values]) if values else np.empty(0)
+    params: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        if step == "blacklist":
+            continue
+        if STEPS[step].learns is not None and known.size == 0:
+            raise TransformError(
+                f"transform {name!r} cannot be fitted: the training regions have no measured bin of this track."
+            )
+        if step == "clip":
+            upper = float(np.percentile(known, CLIP_PERCENTILE))
+            params[step] = {"upper": upper if upper > 0 else float(known.max())}
+        elif step == "standardise":
+            params[step] = {"mean": float(known.mean(dtype=np.float64)), "sd": float(known.std(dtype=np.float64)) or 1.0}
+        known = STEPS[step].apply(known, params.get(step, {}))
+    return Transform(name, steps, params)
 
 
 def diagonal_sums(band: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

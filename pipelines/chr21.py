@@ -1,7 +1,8 @@
 """Real data: GM12878 chr21 (in situ Hi-C, ICE at 10 kb) from five peak-derived tracks, from files to a report.
 
 ``make chr21`` runs this file; EPIZARR_SHARED names the folder that holds the reference data. The small network is trained to
-the end; the full-size published network then takes a few steps through the same four commands, to show that it runs.
+the end; with ``--full-size`` the published network is trained for one epoch instead, by the same four commands, to show that it
+runs.
 """
 
 import argparse

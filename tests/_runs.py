@@ -5,6 +5,8 @@ follow a rule that the tracks show, so that baselines and networks have somethin
 """
 
 import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +183,16 @@ def _write_contacts(path: Path, cell_type: str, band: np.ndarray, grid: BinGrid,
     finish_group(path, group)
 
 
+def add_track(store: Path, name: str) -> None:
+    """Give cell types A and B of a store from :func:`write_store` one more track; the others stay byte for byte."""
+    with tempfile.TemporaryDirectory() as folder:
+        grown = write_store(Path(folder) / "grown.zarr", with_contacts=(), tracks=(*TRACKS, name))
+        for cell_type in ("A", "B"):
+            group = group_path("tracks", cell_type, TRACK_BINSIZE)
+            shutil.rmtree(store / group)
+            shutil.copytree(grown / group, store / group)
+
+
 def write_checkpoint(run_dir: Path, *, transform: str = "obs_over_exp_log1p", seed: int = 0) -> Path:
     """Write a checkpoint of an untrained network, with transforms fitted on cell type A; returns ``RUNDIR/best``."""
     signal = draw_signal(0)
@@ -205,6 +217,7 @@ def write_checkpoint(run_dir: Path, *, transform: str = "obs_over_exp_log1p", se
         },
         min_diagonal=MIN_DIAGONAL,
         assembly=ASSEMBLY.name,
+        chrom_lengths=dict(ASSEMBLY),
         trained_on={"cell_types": ["A"], "splits": SPLITS},
         inputs={},
         config=load_config("small"),

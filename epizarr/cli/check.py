@@ -28,7 +28,7 @@ def command(
 
     if manifest is not None and not deep:
         raise typer.BadParameter("--manifest is used with --deep only.")
-    with client_for(cluster) as client, progress_bar("check") as update:
+    with client_for(cluster, threads) as client, progress_bar("check") as update:
         findings = check_store(
             store, deep, manifest=manifest, env=os.environ, client=client, n_threads=threads, progress=update
         )

@@ -68,10 +68,12 @@ def progress_bar(label: str) -> Iterator[Callable[..., None]]:
 
 
 @contextmanager
-def client_for(spec: str | None) -> Iterator[Any]:
-    """Open the Dask client of ``--cluster`` and say where its dashboard is."""
+def client_for(spec: str | None, threads: int | None) -> Iterator[Any]:
+    """Open the Dask client of ``--cluster`` and say where its dashboard is; ``--threads`` beside it is refused."""
     from epizarr.cluster import open_client
 
+    if spec is not None and threads is not None:
+        raise typer.BadParameter("--threads is used without --cluster only; say how many workers there, as in local:4.")
     # A lost worker is retried and reported by the task; distributed's own chatter helps nobody.
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with open_client(spec) as client:

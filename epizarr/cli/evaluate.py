@@ -49,7 +49,7 @@ def command(
     from epizarr.evaluate import evaluate_run, write_report
     from epizarr.report.html import format_score
 
-    with client_for(cluster) as client, progress_bar("evaluate") as update:
+    with client_for(cluster, threads) as client, progress_bar("evaluate") as update:
         scores = evaluate_run(
             store,
             run,

@@ -42,7 +42,7 @@ def command(
     if dry_run:
         stdout.print(str(plan_ingest(load_manifest(manifest, os.environ), out, overwrite=overwrite)), markup=False)
         return
-    with client_for(cluster) as client, progress_bar("ingest") as update:
+    with client_for(cluster, threads) as client, progress_bar("ingest") as update:
         report = ingest_manifest(
             manifest,
             out,

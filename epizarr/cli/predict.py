@@ -51,7 +51,7 @@ def command(
     """Predict contacts from tracks, to the chromosomes' ends; no Hi-C is needed. Again = resume."""
     from epizarr.predict import predict_contacts
 
-    with client_for(cluster) as client, progress_bar("predict") as update:
+    with client_for(cluster, threads) as client, progress_bar("predict") as update:
         group = predict_contacts(
             store,
             checkpoint,

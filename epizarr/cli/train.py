@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from epizarr.cli.config import SettingsOption
-from epizarr.cli.console import progress_bar, stderr, stdout
+from epizarr.cli.console import TakeOverOption, progress_bar, stderr, stdout
 
 if TYPE_CHECKING:
     from epizarr.train.log import EpochRow
@@ -49,6 +49,7 @@ def command(
     cell_type: Annotated[
         str | None, typer.Option(help="Cell types, separated by commas.  [default: those of the config]")
     ] = None,
+    take_over: TakeOverOption = False,
 ) -> None:
     """Train a network; the same command again resumes where it stopped."""
     from epizarr.train import load_config, train_model
@@ -56,7 +57,7 @@ def command(
     resolved = load_config(config, settings or [])
     names = [name.strip() for name in cell_type.split(",")] if cell_type else None
     with progress_bar("train") as update:
-        result = train_model(store, resolved, out, cell_types=names, progress=_Bar(update))
+        result = train_model(store, resolved, out, cell_types=names, progress=_Bar(update), take_over=take_over)
     if result.is_finished:
         stdout.print(
             f"{out}: {len(result.rows)} epochs, lowest validation loss {result.best_loss:.4g}. "

@@ -19,7 +19,16 @@ from zarr.errors import GroupNotFoundError
 from epizarr.bands import mask_band
 from epizarr.errors import AssemblyMismatchError, StoreError, StoreNotFoundError
 from epizarr.genome import Assembly, BinGrid, Region
-from epizarr.io.store import group_id, group_path, list_groups, open_contacts, open_prediction, open_tracks, read_region
+from epizarr.io.store import (
+    group_id,
+    group_path,
+    list_groups,
+    open_contacts,
+    open_prediction,
+    open_tracks,
+    read_region,
+    used_inputs,
+)
 from epizarr.transforms import Transform
 from epizarr.windows import cut_padded
 
@@ -249,13 +258,13 @@ def _open_truth(path: Path) -> zarr.Group:
 
 
 def inputs_id(prediction: xr.Dataset, maps: Sequence[Maps], truth: dict[str, Any] | None) -> str:
-    """Hash of all that is compared: a changed input makes another evaluation."""
+    """Hash of all that is compared: a changed input makes another evaluation, a track that is not used does not."""
     content: list[Any] = [prediction.attrs["checkpoint_sha256"], prediction.attrs["input_id"]]
     content += [prediction.attrs["settings"], prediction.attrs["regions"], truth and truth.get("simulated")]
     for source in maps:
         contacts = open_contacts(source.store, source.cell_type, source.binsize)
         tracks = open_tracks(source.store, source.cell_type, source.track_binsize)
-        content.append([source.cell_type, group_id(contacts), group_id(tracks)])
+        content.append([source.cell_type, group_id(contacts), group_id(tracks, source.tracks)])
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -263,8 +272,5 @@ def compared_inputs(maps: Maps) -> list[dict[str, object]]:
     """Files behind the compared contacts and the tracks that the model reads."""
     contacts = open_contacts(maps.store, maps.cell_type, maps.binsize)
     tracks = open_tracks(maps.store, maps.cell_type, maps.track_binsize)
-    entries = [e for e in json.loads(tracks.attrs["inputs"]) if e.get("kind") != "track" or e["name"] in maps.tracks]
-    for entry in json.loads(contacts.attrs["inputs"]):
-        if entry not in entries:
-            entries.append(entry)
-    return entries
+    entries = used_inputs(tracks, maps.tracks)
+    return entries + [entry for entry in used_inputs(contacts) if entry not in entries]

@@ -28,6 +28,7 @@ from epizarr.io.store_read import (
     read_region,
     select,
     store_assembly,
+    used_inputs,
 )
 from epizarr.io.store_write import (
     check_store_path,
@@ -74,6 +75,7 @@ __all__ = [
     "select",
     "store_assembly",
     "sweep_group",
+    "used_inputs",
     "work_folder",
     "write_region",
     "write_unit",

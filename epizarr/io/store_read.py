@@ -246,13 +246,19 @@ def read_region(path: str | Path, group: str, variable: str, region: Mapping[str
     return np.asarray(array[tuple(region.get(d, slice(None)) for d in dims)])
 
 
-def group_id(ds: xr.Dataset) -> str:
+def used_inputs(ds: xr.Dataset, tracks: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Entries of a group's inputs; given ``tracks``, without the tracks that are not among them."""
+    inputs = json.loads(ds.attrs["inputs"])
+    return [e for e in inputs if tracks is None or e.get("kind") != "track" or e["name"] in tracks]
+
+
+def group_id(ds: xr.Dataset, tracks: Sequence[str] | None = None) -> str:
     """Identity of a group's content: a hash of its inputs' sha256 and of how they were read.
 
-    Where the files lay and where they came from do not enter.
+    Where the files lay and where they came from do not enter, nor do tracks that are not among ``tracks`` (all by default):
+    the identity of what is used stays when another track is added.
     """
-    inputs = json.loads(ds.attrs["inputs"])
-    content = [{k: v for k, v in entry.items() if k not in ("uri", "origin")} for entry in inputs]
+    content = [{k: v for k, v in e.items() if k not in ("uri", "origin")} for e in used_inputs(ds, tracks)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

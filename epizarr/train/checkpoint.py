@@ -63,10 +63,12 @@ class ModelCard:
         First diagonal that loss and metrics count.
     assembly
         Name of the store's assembly.
+    chrom_lengths
+        Length of each of its chromosomes in bp, by name: two assemblies may bear one name.
     trained_on
         ``{"cell_types": [names], "splits": {"train": [regions], "validation": [regions], "test": [regions]}}``, as text.
     inputs
-        sha256 of the files behind the data: ``{cell type: {input name: sha256}}``.
+        What the data were made from: ``{cell type: {input name: sha256}}``; see ``epizarr.train.sources.Source``.
     config
         The resolved configuration.
     """
@@ -81,6 +83,7 @@ class ModelCard:
     track_transforms: dict[str, Transform]
     min_diagonal: int
     assembly: str
+    chrom_lengths: dict[str, int]
     trained_on: dict[str, Any]
     inputs: dict[str, dict[str, str]]
     config: TrainConfig
@@ -311,14 +314,16 @@ def load_training_state(checkpoint: Checkpoint, model: nn.Module, optimizer: tor
         raise CheckpointError(f"{where}: {_TRAINING} does not hold the state of every parameter and generator.")
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     torch.set_rng_state(tensors["rng.cpu"])
-    if "rng.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["rng.cuda"])
+    device = next(model.parameters()).device
+    if "rng.cuda" in tensors and device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["rng.cuda"], device)
 
 
 def _training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     tensors = {"rng.cpu": torch.get_rng_state()}
-    if any(parameter.is_cuda for parameter in model.parameters()):
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
     state = optimizer.state_dict()["state"]
     for index, (name, _) in enumerate(model.named_parameters()):
         for key, value in state.get(index, {}).items():
@@ -338,6 +343,7 @@ def _card_from_document(document: dict[str, Any], config: TrainConfig) -> ModelC
     values = {f.name: document[f.name] for f in dataclasses.fields(ModelCard) if f.name != "config"}
     values["network"] = NetworkConfig(**values["network"])
     values["tracks"] = tuple(values["tracks"])
+    values["chrom_lengths"] = dict(values["chrom_lengths"])
     values["target_transform"] = Transform.from_json(json.dumps(values["target_transform"]))
     values["track_transforms"] = {
         name: Transform.from_json(json.dumps(raw)) for name, raw in values["track_transforms"].items()
@@ -360,6 +366,8 @@ def _card_problems(card: ModelCard) -> list[str]:
         )
     if not 0 <= card.min_diagonal < network.n_offsets:
         problems.append(f"min_diagonal is {card.min_diagonal}, the network has {network.n_offsets} offsets")
+    if not all(type(length) is int and length > 0 for length in card.chrom_lengths.values()):
+        problems.append("chrom_lengths does not give each chromosome a length in bp")
     if "cell_types" not in card.trained_on or "train" not in card.trained_on.get("splits", {}):
         problems.append("trained_on does not say which cell types and regions were trained on")
     return problems

@@ -144,10 +144,14 @@ class ExecutionSettings:
     device: str = _field("cpu", "where the network runs: cpu, cuda or cuda:N", kind="execution")
     read_threads: int = _field(2, "threads that decode a block", kind="execution", least=1)
     prefetch_blocks: int = _field(16, "blocks read ahead of the one in use", kind="execution", least=1)
-    cache_bytes: int = _field(2**31, "memory for decoded tracks and contacts, in bytes", kind="execution", least=0)
+    cache_bytes: int = _field(
+        2**31, "memory of each reading process for decoded data, in bytes", kind="execution", least=0
+    )
     num_workers: int = _field(0, "processes that make batches; 0: a thread of this one", kind="execution", least=0)
     checkpoint_steps: int = _field(1000, "steps between checkpoints within an epoch", kind="execution", least=1)
-    max_steps: int = _field(0, "stop after this step, to be resumed; 0: run all epochs", kind="execution", least=0)
+    max_steps: int = _field(
+        0, "stop after so many steps, counted from the run's start; 0: run all epochs", kind="execution", least=0
+    )
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def _read_rows(path: Path) -> list[EpochRow]:
     rows = []
     with path.open(newline="", encoding="utf-8") as file:
         for record in csv.DictReader(file):
-            if None in record.values():  # the last line of a killed process
+            if not all(record.values()):  # the last line of a killed process
                 break
             epoch, step, *numbers = record.values()
             rows.append(EpochRow(int(epoch), int(step), *map(float, numbers)))

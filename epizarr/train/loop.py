@@ -16,8 +16,8 @@ from typing import Protocol
 import torch
 
 from epizarr.errors import CheckpointError, ConfigError, TrainingError, raise_all
-from epizarr.io.files import replace_file, sweep_partial
-from epizarr.io.ledger import Lease
+from epizarr.io.files import is_partial, replace_file, sweep_partial
+from epizarr.io.ledger import Lease, work_folder
 from epizarr.nn import Epiphany, NetworkConfig, squared_error_sum
 from epizarr.train.checkpoint import (
     Checkpoint,
@@ -42,6 +42,10 @@ from epizarr.train.reader import batched_decoding
 from epizarr.train.sampler import open_samplers
 from epizarr.train.sources import TrainingData, fit_transforms, open_training_data
 from epizarr.train.validation import validate
+
+_CONFIG, _LOG = "config.toml", "log.csv"
+#: Name of the lease on a run's folder.
+_LEASE = "run"
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ def train_model(
     *,
     cell_types: Sequence[str] | None = None,
     progress: TrainProgress | None = None,
+    take_over: bool = False,
 ) -> TrainResult:
     """Train a network on a store, or go on where an earlier call in the same folder stopped.
 
@@ -115,6 +120,8 @@ def train_model(
         Cell types to train on, instead of those of the config.
     progress
         Told after every step and every epoch.
+    take_over
+        Take the place of a run in this folder that has given no sign of life for ten minutes.
 
     Returns
     -------
@@ -129,9 +136,9 @@ def train_model(
     CheckpointError
         If the run's last checkpoint is damaged or was made from other input files.
     LeaseError
-        If another process trains in this folder.
+        If another process trains in this folder, or has taken it over.
     TrainingError
-        If the loss is no longer finite.
+        If a loss, of a step or of the validation, is no longer finite.
 
     Examples
     --------
@@ -149,14 +156,28 @@ def train_model(
     network = network_config(data.config)
     device = _device(data.config)
     run_dir.mkdir(parents=True, exist_ok=True)
-    with Lease.acquire(run_dir, "run"), batched_decoding(), _torch_settings(data.config.execution.threads):
-        sweep_partial(run_dir)
-        replace_file(run_dir / "config.toml", config_toml(data.config).encode())
-        return _train(data, network, run_dir, device, progress)
+    threads = data.config.execution.threads
+    with Lease.acquire(run_dir, _LEASE, take_over) as lease, batched_decoding(), _torch_settings(threads):
+        _sweep(run_dir)
+        replace_file(run_dir / _CONFIG, config_toml(data.config).encode())
+        return _train(data, network, run_dir, device, progress, lease)
+
+
+def _sweep(run_dir: Path) -> None:
+    """Remove temporary files that a killed run left; other people's files in the folder stay, whatever they are called."""
+    for path in run_dir.iterdir():
+        if is_partial(path.name, _CONFIG) or is_partial(path.name, _LOG):
+            path.unlink(missing_ok=True)
+    sweep_partial(work_folder(run_dir, _LEASE))
 
 
 def _train(
-    data: TrainingData, network: NetworkConfig, run_dir: Path, device: torch.device, progress: TrainProgress | None
+    data: TrainingData,
+    network: NetworkConfig,
+    run_dir: Path,
+    device: torch.device,
+    progress: TrainProgress | None,
+    lease: Lease,
 ) -> TrainResult:
     """Run the epochs that are left."""
     config, settings = data.config, data.config.training
@@ -170,16 +191,18 @@ def _train(
         settle_checkpoints(run_dir, position)
     else:
         card, position = _new_card(data, network), Position()
-    log = RunLog(run_dir / "log.csv", position.log_rows)
+    log = RunLog(run_dir / _LOG, position.log_rows)
     train, held_out = open_samplers(data, card.target_transform, card.track_transforms)
     try:
-        epochs = range(position.epoch, settings.epochs)
+        epochs, max_steps = range(position.epoch, settings.epochs), config.execution.max_steps
         batches = load_batches(WindowDataset(train, epochs, position.epoch_step), config.execution.num_workers)
         model.train()
         for epoch in epochs:
             began = time.perf_counter()
             n_steps = train.n_steps(epoch)
             while position.epoch_step < n_steps:
+                if 0 < max_steps <= position.step:
+                    return _result(run_dir, position, log, is_finished=False)
                 lr = learning_rate(settings, epoch, position.step)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
@@ -188,15 +211,16 @@ def _train(
                 if progress is not None:
                     loss = loss_sum / max(n_pixels, 1)
                     progress.on_step(StepReport(epoch + 1, settings.epochs, position.epoch_step, n_steps, loss))
-                stops = position.step == config.execution.max_steps
-                if stops or (position.step % config.execution.checkpoint_steps == 0 and position.epoch_step < n_steps):
+                is_due = position.step % config.execution.checkpoint_steps == 0 or position.step == max_steps
+                if is_due and position.epoch_step < n_steps:  # an epoch's last step is saved with its validation
+                    lease.check()
                     save_checkpoint(run_dir, card, model, optimizer, position)
-                if stops:
-                    return _result(run_dir, position, log, is_finished=False)
             scores = validate(model, WindowDataset(held_out, range(1)), network.n_offsets, device)
+            _check_finite(scores.loss, f"validation loss of epoch {epoch + 1}")
             train_loss = position.loss_sum / max(position.n_pixels, 1)
             seconds = round(time.perf_counter() - began, 3)
             lr = learning_rate(settings, epoch, position.step - 1)
+            lease.check()
             row = EpochRow(epoch + 1, position.step, lr, train_loss, scores.loss, scores.mean_pearson, seconds)
             log.append(row)
             position = _next_epoch(position, scores.loss)
@@ -217,15 +241,19 @@ def _step(
     total, n_valid = squared_error_sum(prediction, batch.target.to(device), batch.valid.to(device))
     (total / n_valid.clamp(min=1)).backward()
     loss_sum = total.item()
-    if not math.isfinite(loss_sum):
-        raise TrainingError(
-            f"training: the loss of epoch {batch.epoch + 1}, step {batch.step + 1} is {loss_sum}. Lower training.lr, or look "
-            "for infinite values in the target (`epizarr check`). The last checkpoint is from before."
-        )
+    _check_finite(loss_sum, f"loss of epoch {batch.epoch + 1}, step {batch.step + 1}")
     if clip_norm > 0:
         torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
     return loss_sum, int(n_valid.item())
+
+
+def _check_finite(loss: float, what: str) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"training: the {what} is {loss}. Lower training.lr, or look for infinite values in the target (`epizarr check`). "
+            "The last checkpoint is from before."
+        )
 
 
 def _advanced(position: Position, loss_sum: float, n_pixels: int) -> Position:
@@ -286,6 +314,7 @@ def _new_card(data: TrainingData, network: NetworkConfig) -> ModelCard:
         track_transforms=track_transforms,
         min_diagonal=config.target.min_diagonal,
         assembly=data.assembly.name,
+        chrom_lengths=dict(data.assembly),
         trained_on={
             "cell_types": list(config.data.cell_types),
             "splits": {name: list(regions) for name, regions in config.splits.named().items()},
@@ -306,8 +335,8 @@ def _resumed_card(checkpoint: Checkpoint, data: TrainingData) -> ModelCard:
     )
     if changed:
         raise CheckpointError(
-            f"checkpoint {checkpoint.path} was trained on other files than the store now holds ({', '.join(changed)}). "
-            "Give a new run folder, or the store that the run began with."
+            f"checkpoint {checkpoint.path} was trained on other files than the store now holds, or on the same read in another "
+            f"way ({', '.join(changed)}). Give a new run folder, or the store that the run began with."
         )
     values = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(ModelCard)}
     return ModelCard(**values | {"config": data.config})
@@ -320,7 +349,7 @@ def _result(run_dir: Path, position: Position, log: RunLog, *, is_finished: bool
 
 def _run_config(run_dir: Path) -> TrainConfig | None:
     """Read the resolved config of the run that a folder holds, if it holds one."""
-    file = run_dir / "config.toml"
+    file = run_dir / _CONFIG
     return config_from_toml(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
 
 

@@ -5,7 +5,6 @@ each other, a band shorter than the network's, regions that are off the assembly
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import xarray as xr
 from epizarr.bands import mask_band
 from epizarr.errors import ConfigError, StoreError, nearest_match, raise_all
 from epizarr.genome import Assembly, BinGrid
-from epizarr.io.store import grid_of, list_groups, open_contacts, open_tracks, store_assembly
+from epizarr.io.store import grid_of, group_id, list_groups, open_contacts, open_tracks, store_assembly, used_inputs
 from epizarr.train.config import (
     DEFAULT_TRANSFORM,
     STORE_MIN_DIAGONAL,
@@ -62,7 +61,8 @@ class Source:
     bad_bin
         Bool (bin) on the grid of the contacts.
     inputs
-        sha256 of each input file that the arrays were made from, by name.
+        sha256 of each input file that the arrays were made from, by name; and the identity of the tracks and of the contacts,
+        which also tells how the files were read.
     """
 
     cell_type: str
@@ -221,13 +221,10 @@ def _lacks(opened: dict[str, tuple[xr.Dataset, xr.Dataset]], tracks: Sequence[st
 
 def _open_source(name: str, tracks: xr.Dataset, contacts: xr.Dataset, config: TrainConfig) -> Source:
     place = {str(track): index for index, track in enumerate(tracks["track"].values)}
-    unused = set(place) - set(config.data.tracks)
-    inputs = {
-        f"{kind}: {entry['name']}": str(entry["sha256"])
-        for kind, ds in (("tracks", tracks), ("contacts", contacts))
-        for entry in json.loads(ds.attrs["inputs"])
-        if kind == "contacts" or entry["name"] not in unused
-    }
+    used = config.data.tracks
+    inputs = {f"tracks: {entry['name']}": str(entry["sha256"]) for entry in used_inputs(tracks, used)}
+    inputs |= {f"contacts: {entry['name']}": str(entry["sha256"]) for entry in used_inputs(contacts)}
+    inputs |= {"tracks": group_id(tracks, used), "contacts": group_id(contacts)}
     return Source(
         cell_type=name,
         grid=grid_of(contacts),

@@ -90,6 +90,7 @@ def test_train__the_same_folder_with_other_settings_is_refused(folder, capsys):
         (["predict", "nowhere.zarr", "--checkpoint", "r/best", "--cell-type", "A"], 1, "r/best"),
         (["predict", "nowhere.zarr"], 2, "--checkpoint"),
         (["check", "nowhere.zarr", "--manifest", "m.toml"], 2, "--deep"),
+        (["check", "nowhere.zarr", "--cluster", "local:1", "--threads", "2"], 2, "local:4"),
         (["simulate", "x", "--size", "big"], 1, "tiny"),
         (["nonsense"], 2, "nonsense"),
     ],

@@ -24,6 +24,7 @@ from tests._runs import (
     BINSIZE,
     MIN_DIAGONAL,
     N_DIAGONALS,
+    add_track,
     bad_bins,
     draw_contacts,
     draw_signal,
@@ -219,6 +220,20 @@ def test_evaluate__same_again_computes_nothing(store, monkeypatch):
     monkeypatch.setattr(score, "run_tasks", lambda *a, **k: pytest.fail("computed again"))
     xr.testing.assert_identical(evaluate_run(store, "RUN", cell_type="B").load(), first)
     assert tree_digest(store) == before
+
+
+def test_evaluate__another_track_that_is_not_used_changes_no_scores(store):
+    first = evaluate_run(store, "RUN", cell_type="B").load()
+    add_track(store, "other")
+    xr.testing.assert_identical(evaluate_run(store, "RUN", cell_type="B").load(), first)
+
+
+def test_evaluate__refuses_scores_of_another_file_of_a_used_track(store):
+    evaluate_run(store, "RUN", cell_type="B")
+    group = store / "B" / "tracks" / "100" / "zarr.json"
+    group.write_text(group.read_text().replace("1CTCF", "2CTCF"))
+    with pytest.raises(StoreError, match="another inputs_id"):
+        evaluate_run(store, "RUN", cell_type="B")
 
 
 def test_evaluate__refuses_to_replace_other_scores(store):

@@ -28,6 +28,7 @@ from tests._runs import (
     NETWORK,
     TRACK_BINSIZE,
     TRACKS,
+    add_track,
     draw_signal,
     write_checkpoint,
     write_store,
@@ -167,6 +168,27 @@ def test_predict__refuses_another_assembly(store, checkpoint, tmp_path):
         predict_contacts(store, other, cell_type="B")
 
 
+@pytest.mark.parametrize("chrom_lengths", [{"chr1": 4_700_449}, {"chr1": 4_700_450, "chr3": 1}])
+def test_predict__refuses_another_assembly_of_that_name(store, checkpoint, tmp_path, chrom_lengths):
+    other = _with_chroms(checkpoint, tmp_path, chrom_lengths)
+    with pytest.raises(CheckpointError, match=r"two assemblies under one name"):
+        predict_contacts(store, other, cell_type="B")
+
+
+def test_predict__chromosomes_that_only_one_side_has_are_no_matter(store, checkpoint, tmp_path):
+    other = _with_chroms(checkpoint, tmp_path, {"chr1": 4_700_450, "chrX": 1})
+    predict_contacts(store, other, cell_type="B", regions=["chr3"])
+    assert np.isfinite(_contact(store, "OTHER")).any()
+
+
+def _with_chroms(checkpoint: Path, folder: Path, chrom_lengths: dict[str, int]) -> Path:
+    """Copy a checkpoint with other chromosomes on its card."""
+    card = json.loads((checkpoint / "checkpoint.json").read_text())
+    other = Path(shutil.copytree(checkpoint.resolve(), folder / "OTHER" / "best"))
+    (other / "checkpoint.json").write_text(json.dumps({**card, "chrom_lengths": chrom_lengths}))
+    return other
+
+
 @pytest.mark.parametrize("settings", [{"tile_bins": 0}, {"overlap_bins": 26}, {"batch_size": 0}, {"torch_threads": 0}])
 def test_predict__refuses_impossible_settings(store, checkpoint, settings):
     with pytest.raises(ConfigError, match="prediction"):
@@ -254,12 +276,10 @@ def test_predict__changed_settings_do_not_resume_a_stopped_run(store, checkpoint
 
 def test_predict__unused_tracks_do_not_change_the_run(store, checkpoint):
     predict_contacts(store, checkpoint, cell_type="B")
-    group = store / "B" / "tracks" / str(TRACK_BINSIZE) / "zarr.json"
-    document = json.loads(group.read_text())
-    inputs = json.loads(document["attributes"]["inputs"])
-    document["attributes"]["inputs"] = json.dumps([*inputs, {"name": "new", "kind": "track", "sha256": "x"}])
-    group.write_text(json.dumps(document))
+    before = group_attrs(store, f"B/predictions/RUN/{BINSIZE}")
+    add_track(store, "other")
     predict_contacts(store, checkpoint, cell_type="B")
+    assert group_attrs(store, f"B/predictions/RUN/{BINSIZE}") == before
 
 
 def test_predict__second_writer_is_refused(store, checkpoint):

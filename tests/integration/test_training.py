@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,18 +12,20 @@ import zarr
 
 from epizarr.bands import band_on_chromosome, gather_stripes, mask_band
 from epizarr.errors import CheckpointError, ConfigError, LeaseError, SplitError, StoreNotFoundError, TrainingError
-from epizarr.io.ledger import Lease
+from epizarr.io.ledger import Lease, work_folder
 from epizarr.io.store import open_contacts, open_tracks
+from epizarr.train import loop
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.train.config import config_fields
 from epizarr.train.dataset import WindowDataset, load_batches
 from epizarr.train.loop import TrainResult, train_model
 from epizarr.train.sampler import Batch, Sampler, Share, open_samplers
 from epizarr.train.sources import TrainingData, fit_transforms, open_training_data
+from epizarr.train.validation import ValidationScores
 from epizarr.transforms import Transform, network_input
 from epizarr.windows import cut_padded, track_extent
 from tests._killing import tree_digest
-from tests._runs import BINSIZE, N_DIAGONALS, TRACK_BINSIZE, write_store
+from tests._runs import BINSIZE, N_DIAGONALS, TRACK_BINSIZE, add_track, write_store
 from tests._training import tiny_config
 
 N_BINS, STRIDE, HALO = 100, BINSIZE // TRACK_BINSIZE, 200
@@ -284,6 +287,26 @@ def test_train_model__stops_at_max_steps_and_goes_on(store, whole_run, tmp_path)
     assert run_digest(run_dir) == run_digest(whole_run.run_dir)
 
 
+def test_train_model__stopped_at_max_steps_the_same_command_does_no_more(store, tmp_path):
+    config = tiny_config(["execution.max_steps=4"])
+    for _ in range(2):
+        again = train_model(store, config, tmp_path / "run", cell_types=["A"])
+        assert (again.is_finished, load_checkpoint(again.last).step) == (False, 4)
+
+
+def test_train_model__stopped_with_an_epoch_it_is_saved_once_and_validated(store, whole_run, tmp_path, monkeypatch):
+    # Saved again under the same name, `last` would name a folder that is not there for a moment.
+    saved = []
+    save = loop.save_checkpoint
+    monkeypatch.setattr(loop, "save_checkpoint", lambda *args: saved.append(args[-1].step) or save(*args))
+    n = whole_run.rows[0].step
+    stopped = train_model(store, tiny_config([f"execution.max_steps={n}"]), tmp_path / "run", cell_types=["A"])
+    assert (stopped.is_finished, len(stopped.rows), stopped.best_loss) == (False, 1, whole_run.rows[0].validation_loss)
+    train_model(store, tiny_config(), tmp_path / "run", cell_types=["A"])
+    assert len(saved) == len(set(saved))
+    assert run_digest(tmp_path / "run") == run_digest(whole_run.run_dir)
+
+
 def test_train_model__finished_run_does_nothing(store, whole_run):
     before = {p: p.stat().st_mtime_ns for p in whole_run.run_dir.glob("checkpoints/*/*")}
     again = train_model(store, tiny_config(), whole_run.run_dir, cell_types=["A"])
@@ -302,7 +325,7 @@ def test_train_model__leaves_random_state_and_threads_of_the_caller(store, tmp_p
 
 
 def two_steps(store: Path, run_dir: Path, overrides=()) -> tuple[str, list[float]]:
-    """Hash of the weights, and validation losses, of two epochs of one step each, at a halved rate in the second."""
+    """Hash of the weights, and validation losses, of two epochs of one step each, at one rate."""
     base = ["training.epochs=2", "training.batch_size=100", "training.halve_epochs=2", "execution.threads=1"]
     config = tiny_config([*base, "training.buffer_blocks=4", *overrides])
     result = train_model(store, config, run_dir, cell_types=None if "cell_types" in str(overrides) else ["A"])
@@ -423,6 +446,28 @@ def test_train_model__refuses_to_go_on_with_other_input_files(store, tmp_path):
         train_model(changed, tiny_config(), run_dir, cell_types=["A"])
 
 
+def test_train_model__goes_on_though_the_store_has_another_track(store, tmp_path):
+    changed = Path(shutil.copytree(store, tmp_path / "store.zarr"))
+    train_model(changed, tiny_config(["execution.max_steps=2"]), tmp_path / "run", cell_types=["A"])
+    add_track(changed, "other")
+    resumed = train_model(changed, tiny_config(["execution.max_steps=4"]), tmp_path / "run", cell_types=["A"])
+    assert load_checkpoint(resumed.last).step == 4
+
+
+def test_train_model__refuses_to_go_on_with_files_read_in_another_way(store, tmp_path):
+    run_dir = tmp_path / "run"
+    train_model(store, tiny_config(["execution.max_steps=2"]), run_dir, cell_types=["A"])
+    changed = Path(shutil.copytree(store, tmp_path / "store.zarr"))
+    file = changed / "A" / "tracks" / str(TRACK_BINSIZE) / "zarr.json"
+    metadata = json.loads(file.read_text())
+    inputs = json.loads(metadata["attributes"]["inputs"])
+    inputs[0]["parameters"] = {"uncovered": "zero"}
+    metadata["attributes"]["inputs"] = json.dumps(inputs)
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(CheckpointError, match="A: tracks"):
+        train_model(changed, tiny_config(), run_dir, cell_types=["A"])
+
+
 @pytest.mark.parametrize(
     ("overrides", "error", "says"),
     [
@@ -470,6 +515,53 @@ def test_train_model__refuses_a_second_process_in_the_folder(store, tmp_path):
     run_dir.mkdir()
     with Lease.acquire(run_dir, "run"), pytest.raises(LeaseError):
         train_model(store, tiny_config(), run_dir, cell_types=["A"])
+
+
+def hold_lease_elsewhere(run_dir: Path) -> None:
+    """Leave the lease of a process on another machine that was last heard of an hour ago."""
+    file = work_folder(run_dir, "run") / "lease.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    owner = {"host": "elsewhere", "pid": 1, "pid_started": 0, "user": "someone", "started": "then", "token": "other"}
+    file.write_text(json.dumps(owner))
+    os.utime(file, (1e9, 1e9))
+
+
+def test_train_model__takes_a_stale_lease_over_if_told(store, tmp_path):
+    run_dir, config = tmp_path / "run", tiny_config(["execution.max_steps=1"])
+    hold_lease_elsewhere(run_dir)
+    with pytest.raises(LeaseError, match="--take-over"):
+        train_model(store, config, run_dir, cell_types=["A"])
+    train_model(store, config, run_dir, cell_types=["A"], take_over=True)
+    assert load_checkpoint(run_dir / "last").step == 1
+
+
+def test_train_model__writes_no_checkpoint_once_its_lease_is_lost(store, tmp_path):
+    class TakenOver(Stopper):
+        def on_step(self, report) -> None:
+            if report.step == 2:
+                hold_lease_elsewhere(tmp_path / "run")
+
+    with pytest.raises(LeaseError, match="someone on elsewhere"):
+        train_model(store, tiny_config(), tmp_path / "run", cell_types=["A"], progress=TakenOver(0, "step"))
+    assert not (tmp_path / "run" / "last").exists()
+
+
+def test_train_model__leaves_files_of_others_in_the_folder(store, tmp_path):
+    mine = [tmp_path / "run" / "download.partial", tmp_path / "run" / "sub" / "log.csv.0.partial"]
+    mine[1].parent.mkdir(parents=True)
+    swept = tmp_path / "run" / "config.toml.0.partial"
+    for path in (*mine, swept):
+        path.touch()
+    train_model(store, tiny_config(["execution.max_steps=1"]), tmp_path / "run", cell_types=["A"])
+    assert [path.exists() for path in (*mine, swept)] == [True, True, False]
+
+
+def test_train_model__validation_that_is_not_finite_is_no_best(store, tmp_path, monkeypatch):
+    broken = ValidationScores(float("nan"), float("nan"), 1)
+    monkeypatch.setattr(loop, "validate", lambda *args: broken)
+    with pytest.raises(TrainingError, match="validation loss of epoch 1 is nan"):
+        train_model(store, tiny_config(), tmp_path / "run", cell_types=["A"])
+    assert not (tmp_path / "run" / "best").exists()
 
 
 def test_train_model__stops_when_the_loss_is_not_finite(store, tmp_path):

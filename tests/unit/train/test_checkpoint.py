@@ -100,6 +100,8 @@ def test_load_checkpoint__refuses_pickled_weights_without_running_them(run_dir):
         (lambda d: d.update(binsize=5_000), "bins of 5000 bp"),
         (lambda d: d.update(min_diagonal=12), "min_diagonal is 12"),
         (lambda d: d["trained_on"].pop("splits"), "trained_on"),
+        (lambda d: d["chrom_lengths"].update(chr1="long"), "chrom_lengths"),
+        (lambda d: d.pop("chrom_lengths"), "chrom_lengths"),
         (lambda d: d["network"].update(hidden=9), "rnn1.weight_ih_l0"),
         (lambda d: d["network"].update(shape="square"), "shape"),
         (lambda d: d["network"].update(n_layers=7), "n_layers"),

@@ -26,3 +26,10 @@ def test_run_log__drops_half_a_line(tmp_path):
     file = tmp_path / "log.csv"
     file.write_text(file.read_text()[:-20])
     assert len(RunLog(file, 3).rows) == 2
+
+
+def test_run_log__drops_a_line_that_ends_before_its_last_field(tmp_path):
+    write(tmp_path / "log.csv")
+    file = tmp_path / "log.csv"
+    file.write_text(file.read_text().removesuffix("1.5\n"))
+    assert len(RunLog(file, 3).rows) == 2
