@@ -259,7 +259,10 @@ def fit_track_transform(name: str, values: Sequence[np.ndarray]) -> Transform:
             upper = float(np.percentile(known, CLIP_PERCENTILE))
             params[step] = {"upper": upper if upper > 0 else float(known.max())}
         elif step == "standardise":
-            params[step] = {"mean": float(known.mean(dtype=np.float64)), "sd": float(known.std(dtype=np.float64)) or 1.0}
+            params[step] = {
+                "mean": float(known.mean(dtype=np.float64)),
+                "sd": float(known.std(dtype=np.float64)) or 1.0,
+            }
         known = STEPS[step].apply(known, params.get(step, {}))
     return Transform(name, steps, params)
 

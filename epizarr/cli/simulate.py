@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 def command(
     out: Annotated[Path, typer.Argument(help="Folder to make.")],
-    size: Annotated[str, typer.Option(help="tiny (10 Mb), small (170 Mb) or human (3.1 Gb).")] = "small",
+    size: Annotated[str, typer.Option(help="tiny (10 Mb), small (320 Mb) or human (3.1 Gb).")] = "small",
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another genome.")] = 1,
     cell_type: Annotated[
         list[str] | None, typer.Option(help="Name of a cell type; repeat for several.  [default: SIM1]")

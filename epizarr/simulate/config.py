@@ -280,7 +280,7 @@ def chrom_lengths_of(size: str) -> tuple[int, ...]:
     Parameters
     ----------
     size
-        ``"tiny"``: 2 chromosomes of 5 Mb, for tests. ``"small"``: 6 chromosomes, 170 Mb in all, on which a small network
+        ``"tiny"``: 2 chromosomes of 5 Mb, for tests. ``"small"``: 6 chromosomes, 320 Mb in all, on which a small network
         can be trained in minutes. ``"human"``: the lengths of hg38's 22 autosomes, X and Y, 3.1 Gb.
 
     Raises
@@ -291,7 +291,7 @@ def chrom_lengths_of(size: str) -> tuple[int, ...]:
     if size == "tiny":
         return (5_004_321, 5_002_050)
     if size == "small":
-        return (40_012_345, 34_006_780, 30_003_210, 26_001_234, 22_004_567, 18_007_890)
+        return (100_012_345, 80_006_780, 30_003_210, 70_001_234, 22_004_567, 18_007_890)
     if size == "human":
         import bioframe
 

@@ -214,19 +214,20 @@ NAMED_CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     },
     # For a laptop: the published inputs, outputs and layers at a fraction of the width. Splits come from the user.
     "small": {
+        "data": {"track_transform": "blacklist_clip_log1p_standardise"},
         "network": {
             "conv_channels": [32, 32, 32, 16],
-            "adaptive_pool": 20,
+            "adaptive_pool": 45,
             "hidden": 96,
             "n_layers": 2,
             "head_hidden": 128,
         },
         "training": {
             "batch_size": 2,
-            "epochs": 100,
-            "lr": 2e-3,
+            "epochs": 40,
+            "lr": 1e-3,
             "weight_decay": 1e-5,
-            "halve_epochs": 25,
+            "halve_epochs": 12,
             "warmup_steps": 100,
             "clip_norm": 0.3,
         },
