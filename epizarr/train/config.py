@@ -128,6 +128,7 @@ class OptimSettings:
     weight_decay: float = _field(5e-4, "L2 penalty of Adam", least=0)
     halve_epochs: int = _field(16, "the rate is halved each time after so many epochs", least=1)
     lr_floor: float = _field(1e-6, "the rate never falls below this", least=0)
+    start_at_mean: bool = _field(False, "the untrained network gives the training mean of each offset")
     warmup_steps: int = _field(0, "steps over which the rate rises to its value; 0: it starts there", least=0)
     clip_norm: float = _field(0.0, "norm that gradients are scaled down to where they exceed it; 0: never", least=0)
     block_windows: int = _field(8, "most consecutive windows that are fetched and shuffled as one block", least=1)
@@ -228,6 +229,7 @@ NAMED_CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
             "lr": 1e-3,
             "weight_decay": 1e-5,
             "halve_epochs": 12,
+            "start_at_mean": True,
             "warmup_steps": 100,
             "clip_norm": 0.3,
         },

@@ -40,7 +40,7 @@ from epizarr.train.dataset import TensorBatch, WindowDataset, load_batches
 from epizarr.train.log import EpochRow, RunLog
 from epizarr.train.reader import batched_decoding
 from epizarr.train.sampler import open_samplers
-from epizarr.train.sources import TrainingData, fit_transforms, open_training_data
+from epizarr.train.sources import TrainingData, fit_transforms, open_training_data, transformed_mean
 from epizarr.train.validation import validate
 
 _CONFIG, _LOG = "config.toml", "log.csv"
@@ -191,6 +191,11 @@ def _train(
         settle_checkpoints(run_dir, position)
     else:
         card, position = _new_card(data, network), Position()
+        if settings.start_at_mean:
+            # Otherwise the first steps move every hidden unit alike towards the mean, and the network may stay constant.
+            mean = transformed_mean(data, card.target_transform)
+            with torch.no_grad():
+                model.fc2.bias.copy_(torch.from_numpy(mean))
     log = RunLog(run_dir / _LOG, position.log_rows)
     train, held_out = open_samplers(data, card.target_transform, card.track_transforms)
     try:

@@ -290,8 +290,13 @@ def _fit_target(data: TrainingData) -> Transform:
     return fit_target_transform(data.config.target.transform, mean_of_sums(total, number))
 
 
-def _target_sums(data: TrainingData, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and number of a split's valid pixels, by diagonal."""
+def transformed_mean(data: TrainingData, transform: Transform) -> np.ndarray:
+    """Mean of the transformed target over the training regions' valid pixels, by diagonal; 0 where there are none."""
+    return np.nan_to_num(mean_of_sums(*_target_sums(data, "train", transform)))
+
+
+def _target_sums(data: TrainingData, split: str, transform: Transform | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of a split's valid pixels, by diagonal; of the transformed target if a transform is given."""
     config = data.config
     total = np.zeros(config.network.n_offsets)
     number = np.zeros(config.network.n_offsets, dtype=np.int64)
@@ -299,7 +304,7 @@ def _target_sums(data: TrainingData, split: str) -> tuple[np.ndarray, np.ndarray
         for segment in data.segments(split):
             for lo in range(segment.lo, segment.hi, FIT_ROWS):
                 band = read_masked_band(source, segment, lo, min(lo + FIT_ROWS, segment.hi), config.target.min_diagonal)
-                block_total, block_number = diagonal_sums(band)
+                block_total, block_number = diagonal_sums(band if transform is None else transform.apply(band))
                 total += block_total
                 number += block_number
     return total, number

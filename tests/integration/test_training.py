@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zarr
 
 from epizarr.bands import band_on_chromosome, gather_stripes, mask_band
@@ -315,7 +316,6 @@ def test_train_model__finished_run_does_nothing(store, whole_run):
 
 
 def test_train_model__leaves_random_state_and_threads_of_the_caller(store, tmp_path):
-    import torch
 
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     overrides = ["execution.max_steps=1", f"execution.threads={threads + 1}"]
@@ -367,6 +367,7 @@ SCIENTIFIC = {
     "training.weight_decay": "0.1",
     "training.halve_epochs": "1",
     "training.lr_floor": "0.01",
+    "training.start_at_mean": "true",
     "training.warmup_steps": "5",
     "training.clip_norm": "0.001",
     "training.block_windows": None,  # the order within one batch of everything changes nothing: below
@@ -567,3 +568,12 @@ def test_train_model__validation_that_is_not_finite_is_no_best(store, tmp_path, 
 def test_train_model__stops_when_the_loss_is_not_finite(store, tmp_path):
     with pytest.raises(TrainingError, match=r"Lower training\.lr"):
         train_model(store, tiny_config(["training.lr=1e30"]), tmp_path / "run", cell_types=["A"])
+
+
+def test_train_model__starts_at_the_training_mean(store, tmp_path):
+    overrides = ["training.start_at_mean=true", "training.lr=0.0", "training.lr_floor=0.0", "training.epochs=1"]
+    result = train_model(store, tiny_config(overrides), tmp_path / "run", cell_types=["A"])
+    model = load_checkpoint(result.last).model()
+    # The mean of log(1 + observed / expected) lies below log 2, its value at the mean, and well above 0.
+    bias = model.fc2.bias.detach().numpy()[2:]
+    assert ((bias > 0.3) & (bias < np.log(2.0))).all()
