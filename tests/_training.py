@@ -26,6 +26,7 @@ SETTINGS = {
     "training.lr": 1e-3,
     "training.weight_decay": 1e-5,
     "training.halve_epochs": 8,
+    "data.track_transform": "blacklist_clip_log1p",
     "training.start_at_mean": "false",
     "training.warmup_steps": 0,
     "training.clip_norm": 0.0,
