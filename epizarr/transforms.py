@@ -13,6 +13,9 @@ import numpy as np
 
 from epizarr.errors import TransformError, nearest_match
 
+#: Values that a step works on at a time: few enough to stay in a processor's cache from one step to the next.
+_BLOCK_VALUES = 1 << 16
+
 
 @dataclass(frozen=True)
 class Step:
@@ -21,59 +24,79 @@ class Step:
     Parameters
     ----------
     apply
-        ``(values, params) -> values``.
+        ``(values, params)``: changes float values in place.
     invert
         The inverse of ``apply``; None where there is none.
     learns
         Name of the parameter that fitting finds; None for a step that learns nothing.
     """
 
-    apply: Callable[[np.ndarray, dict[str, Any]], np.ndarray]
-    invert: Callable[[np.ndarray, dict[str, Any]], np.ndarray] | None
+    apply: Callable[[np.ndarray, dict[str, Any]], None]
+    invert: Callable[[np.ndarray, dict[str, Any]], None] | None
     learns: str | None = None
 
 
-def _expected(params: dict[str, Any], n_diagonals: int) -> np.ndarray:
+def _expected(params: dict[str, Any], values: np.ndarray) -> np.ndarray:
+    """Return the expected curve in the dtype of the values, NaN where it is not positive."""
     expected = np.asarray(params["expected"], dtype=np.float64)
+    n_diagonals = values.shape[-1]
     if len(expected) < n_diagonals:
         raise TransformError(f"obs_over_exp was fitted on {len(expected)} diagonals and is asked for {n_diagonals}.")
-    return expected[:n_diagonals]
+    expected = expected[:n_diagonals]
+    return np.where(expected > 0, expected, np.nan)
 
 
-def _divide_expected(values: np.ndarray, params: dict[str, Any]) -> np.ndarray:
-    expected = _expected(params, values.shape[-1])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(expected > 0, values / expected, np.nan).astype(values.dtype, copy=False)
+def _divide_expected(values: np.ndarray, params: dict[str, Any]) -> None:
+    np.divide(values, _expected(params, values), out=values, casting="same_kind")
 
 
-def _times_expected(values: np.ndarray, params: dict[str, Any]) -> np.ndarray:
-    expected = _expected(params, values.shape[-1])
-    return np.where(expected > 0, values * expected, np.nan).astype(values.dtype, copy=False)
+def _times_expected(values: np.ndarray, params: dict[str, Any]) -> None:
+    np.multiply(values, _expected(params, values), out=values, casting="same_kind")
 
 
-def _log1p(values: np.ndarray, _: dict[str, Any]) -> np.ndarray:
+def _log1p(values: np.ndarray, _: dict[str, Any]) -> None:
     lowest = np.fmin.reduce(values, axis=None, initial=0.0)
     if lowest <= -1:
         raise TransformError(
             f"log1p takes log(1 + value), and a value is {lowest:g}: a log ratio has no such logarithm. Give this track "
             "'linear' or 'blacklist' in data.track_transforms, or a signal that is not a log ratio."
         )
-    return np.log1p(values)
+    if np.isposinf(np.fmax.reduce(values, axis=None, initial=0.0)):
+        np.log1p(values, out=values)
+        return
+    # NumPy has a vector unit's log for float32, but not its log1p: a third of the time. 1 + x rounds to u; what is lost
+    # is put back to first order, which leaves an error below one unit in the last place.
+    one = values.dtype.type(1)
+    u = values + one
+    lost = values - (u - one)
+    lost /= u
+    np.log(u, out=values)
+    values += lost
 
 
-def _standardise(values: np.ndarray, params: dict[str, Any]) -> np.ndarray:
-    return ((values - params["mean"]) / params["sd"]).astype(values.dtype, copy=False)
+def _undo_log1p(values: np.ndarray, _: dict[str, Any]) -> None:
+    np.expm1(values, out=values)
 
 
-def _undo_standardise(values: np.ndarray, params: dict[str, Any]) -> np.ndarray:
-    return (values * params["sd"] + params["mean"]).astype(values.dtype, copy=False)
+def _standardise(values: np.ndarray, params: dict[str, Any]) -> None:
+    values -= params["mean"]
+    values /= params["sd"]
+
+
+def _undo_standardise(values: np.ndarray, params: dict[str, Any]) -> None:
+    values *= params["sd"]
+    values += params["mean"]
+
+
+def _clip(values: np.ndarray, params: dict[str, Any]) -> None:
+    np.minimum(values, values.dtype.type(params["upper"]), out=values)
 
 
 #: Steps of contacts (last axis: diagonal or offset) and tracks (last axis: bin).
 STEPS: dict[str, Step] = {
     "obs_over_exp": Step(_divide_expected, _times_expected, learns="expected"),
-    "log1p": Step(_log1p, lambda v, _: np.expm1(v)),
-    "clip": Step(lambda v, p: np.minimum(v, np.asarray(p["upper"], dtype=v.dtype)), None, learns="upper"),
+    "log1p": Step(_log1p, _undo_log1p),
+    "clip": Step(_clip, None, learns="upper"),
     "standardise": Step(_standardise, _undo_standardise, learns="mean, sd"),
 }
 
@@ -128,32 +151,33 @@ class Transform:
     steps: tuple[str, ...]
     params: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def apply(self, values: np.ndarray, blacklisted: np.ndarray | None = None) -> np.ndarray:
-        """Transform values; NaN stays NaN. Returns a new array of the same shape and dtype.
+    def apply(
+        self, values: np.ndarray, blacklisted: np.ndarray | None = None, *, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Transform values; NaN stays NaN. Returns ``out``, or a new array of the same shape and dtype.
 
         Parameters
         ----------
         values
-            Contacts (..., diagonal) or one track (bin).
+            Float contacts (..., diagonal) or one track (bin).
         blacklisted
             Bool per track bin; needed by the step ``blacklist``.
+        out
+            Array of the shape and dtype of ``values`` to write into; it may be ``values`` itself.
 
         Raises
         ------
         TransformError
             If a step was not fitted, or ``blacklisted`` is needed and not given.
         """
-        out = np.array(values, copy=True)
-        for step in self.steps:
-            if step == "blacklist":
-                if blacklisted is None:
-                    raise TransformError(
-                        f"transform {self.name!r} masks the blacklist; give `blacklisted` for each bin."
-                    )
-                out[..., blacklisted] = np.nan
-                continue
-            out = STEPS[step].apply(out, self._learned(step))
-        return out
+        out = _copied(values, out)
+        if "blacklist" in self.steps:
+            if blacklisted is None:
+                raise TransformError(f"transform {self.name!r} masks the blacklist; give `blacklisted` for each bin.")
+            # Every other step takes values one by one: it does not matter which of them are masked before.
+            out[..., blacklisted] = np.nan
+        steps = [(STEPS[step].apply, self._learned(step)) for step in self.steps if step != "blacklist"]
+        return _in_blocks(out, steps)
 
     def invert(self, values: np.ndarray) -> np.ndarray:
         """Undo :meth:`apply`.
@@ -163,13 +187,13 @@ class Transform:
         TransformError
             If a step has no inverse (``clip``, ``blacklist``) or was not fitted.
         """
-        out = np.array(values, copy=True)
+        steps = []
         for step in reversed(self.steps):
             undo = STEPS[step].invert if step in STEPS else None
             if undo is None:
                 raise TransformError(f"transform {self.name!r} has no inverse: step {step!r} cannot be undone.")
-            out = undo(out, self._learned(step))
-        return out
+            steps.append((undo, self._learned(step)))
+        return _in_blocks(_copied(values, None), steps)
 
     @property
     def has_inverse(self) -> bool:
@@ -195,6 +219,25 @@ class Transform:
         if unknown:
             raise TransformError(f"transform {raw['name']!r} has steps {unknown} that this epizarr does not know.")
         return cls(raw["name"], tuple(raw["steps"]), raw["params"])
+
+
+def _copied(values: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    if out is None:
+        return np.array(values, copy=True)
+    if out is not values:
+        np.copyto(out, values, casting="no")
+    return out
+
+
+def _in_blocks(
+    values: np.ndarray, steps: Sequence[tuple[Callable[[np.ndarray, dict[str, Any]], None], dict[str, Any]]]
+) -> np.ndarray:
+    """Do all steps on one block of rows (of a track: bins) after the other, in place."""
+    n_rows = max(1, _BLOCK_VALUES // max(1, int(np.prod(values.shape[1:]))))
+    for lo in range(0, len(values), n_rows):
+        for do, params in steps:
+            do(values[lo : lo + n_rows], params)
+    return values
 
 
 def steps_of(name: str, known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
@@ -263,7 +306,7 @@ def fit_track_transform(name: str, values: Sequence[np.ndarray]) -> Transform:
                 "mean": float(known.mean(dtype=np.float64)),
                 "sd": float(known.std(dtype=np.float64)) or 1.0,
             }
-        known = STEPS[step].apply(known, params.get(step, {}))
+        STEPS[step].apply(known, params.get(step, {}))
     return Transform(name, steps, params)
 
 
@@ -282,7 +325,7 @@ def mean_of_sums(total: np.ndarray, number: np.ndarray) -> np.ndarray:
         return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
-def network_input(signal: np.ndarray, *, mask_channels: bool) -> np.ndarray:
+def network_input(signal: np.ndarray, *, mask_channels: bool, in_place: bool = False) -> np.ndarray:
     """Make what the network reads from transformed tracks: NaN becomes 0 and, if wanted, the mask channels say where.
 
     The one place where missing signal is filled; training, prediction and attribution call it.
@@ -293,13 +336,15 @@ def network_input(signal: np.ndarray, *, mask_channels: bool) -> np.ndarray:
         Transformed tracks, (..., track, bin), NaN where not measured or off the chromosome.
     mask_channels
         Append one channel a track: 1 where the signal is known, 0 where it is missing.
+    in_place
+        Fill ``signal`` itself, which must be float32, instead of a copy.
 
     Returns
     -------
     float32, (..., track or 2 · track, bin), without NaN.
     """
     missing = np.isnan(signal)
-    filled = np.array(signal, dtype=np.float32)
+    filled = signal if in_place else np.array(signal, dtype=np.float32)
     np.copyto(filled, 0, where=missing)
     if not mask_channels:
         return filled

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from epizarr.errors import IncompleteStoreError, SchemaError, StoreError, StoreN
 from epizarr.genome import Assembly, BinGrid, Region
 from epizarr.io.layout import chrom_flags, group_path, parse_path
 from epizarr.io.ledger import WORK, lease_owner
+
+#: Least values of a Dask block: Dask spends one to two milliseconds on each.
+_BLOCK_VALUES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,8 @@ def open_group(path: str | Path, group: str, kind: str, *, allow_incomplete: boo
 
     Returns
     -------
-    Dataset whose variables are Dask arrays with one block a write unit, so that a computation over blocks reads each file
-    once and its result can be written back block by block; coordinates are in memory. Variables along ``bin`` carry the
+    Dataset whose variables are Dask arrays in blocks of whole write units, so that a computation over blocks reads each
+    file once and its result can be written back block by block; coordinates are in memory. Variables along ``bin`` carry the
     attribute ``bin_grid``, by which :func:`select` finds a region.
 
     Raises
@@ -166,7 +170,7 @@ def open_group(path: str | Path, group: str, kind: str, *, allow_incomplete: boo
             data = values.astype(object) if values.dtype.kind in "TU" else values
         else:
             # da.from_zarr and chunks={} would take the chunks inside a shard.
-            data = da.from_array(array, chunks=unit_of(array), name=False, inline_array=True)
+            data = da.from_array(array, chunks=_block_shape(array, dims), name=False, inline_array=True)
         variables[name] = xr.Variable(dims, data, dict(array.attrs))
     ds = xr.Dataset(
         {n: v for n, v in variables.items() if n not in eager},
@@ -274,6 +278,14 @@ def group_arrays(path: Path, group: str) -> dict[str, zarr.Array]:
 def unit_of(array: zarr.Array) -> tuple[int, ...]:
     """Shape of an array's write unit."""
     return tuple(array.shards or array.chunks)
+
+
+def _block_shape(array: zarr.Array, dims: Sequence[str]) -> tuple[int, ...]:
+    """Shape of a Dask block: so many write units along ``bin`` as make a block worth a task's overhead."""
+    unit = dict(zip(dims, unit_of(array), strict=True))
+    if "bin" in unit:
+        unit["bin"] *= max(1, _BLOCK_VALUES // math.prod(unit.values()))
+    return tuple(unit.values())
 
 
 def _sizes(arrays: Mapping[str, zarr.Array], eager: Iterable[str]) -> dict[str, int]:

@@ -38,7 +38,7 @@ from epizarr.train.config import (
 )
 from epizarr.train.dataset import TensorBatch, WindowDataset, load_batches
 from epizarr.train.log import EpochRow, RunLog
-from epizarr.train.reader import batched_decoding
+from epizarr.train.reader import fast_decoding
 from epizarr.train.sampler import open_samplers
 from epizarr.train.sources import TrainingData, fit_transforms, open_training_data, transformed_mean
 from epizarr.train.validation import validate
@@ -147,7 +147,8 @@ def train_model(
     """
     run_dir = Path(run_dir)
     previous = _run_config(run_dir)
-    data = open_training_data(store, config, cell_types=cell_types, previous=previous)
+    with fast_decoding():
+        data = open_training_data(store, config, cell_types=cell_types, previous=previous)
     if previous is not None:
         changed = differing_fields(previous, data.config)
         raise_all(
@@ -157,7 +158,7 @@ def train_model(
     device = _device(data.config)
     run_dir.mkdir(parents=True, exist_ok=True)
     threads = data.config.execution.threads
-    with Lease.acquire(run_dir, _LEASE, take_over) as lease, batched_decoding(), _torch_settings(threads):
+    with Lease.acquire(run_dir, _LEASE, take_over) as lease, _torch_settings(threads):
         _sweep(run_dir)
         replace_file(run_dir / _CONFIG, config_toml(data.config).encode())
         return _train(data, network, run_dir, device, progress, lease)

@@ -44,6 +44,24 @@ def test_from_json__gives_the_same_transform(name, values):
     np.testing.assert_array_equal(again.apply(values), transform.apply(values))
 
 
+def test_log1p__is_exact_to_single_precision_from_tiny_to_huge_values():
+    magnitude = np.concatenate([10.0 ** np.linspace(-30, 38, 5001), [0.0, np.inf]]).astype(np.float32)
+    for values in (magnitude, -magnitude[magnitude < 0.999], np.float32([np.nan, 1e-8])):
+        transform = transforms.Transform("log1p", ("log1p",))
+        exact = np.log1p(values.astype(np.float64))
+        np.testing.assert_allclose(transform.apply(values), exact, rtol=3e-7, atol=0)
+
+
+def test_apply__writes_into_the_array_it_is_given():
+    values, blacklisted = np.arange(200_000, dtype=np.float32), np.arange(200_000) % 7 == 0
+    transform = transforms.fit_track_transform("blacklist_clip_log1p_standardise", [values])
+    wanted = transform.apply(values, blacklisted)
+    kept = values.copy()
+    assert transform.apply(values, blacklisted, out=values) is values
+    np.testing.assert_array_equal(values, wanted)
+    np.testing.assert_array_equal(transform.apply(kept[:77_777], blacklisted[:77_777]), wanted[:77_777])
+
+
 def test_track_transform__clips_at_the_training_percentile_and_masks_the_blacklist():
     training = np.concatenate([np.arange(1000.0), [np.nan] * 10])
     transform = transforms.fit_track_transform("blacklist_clip_log1p", [training])

@@ -15,7 +15,7 @@ from epizarr.errors import (
     StoreNotFoundError,
 )
 from epizarr.genome import Assembly
-from epizarr.io import store_write
+from epizarr.io import store_read, store_write
 from epizarr.io.ledger import Lease
 from epizarr.io.store import (
     ArraySpec,
@@ -105,10 +105,13 @@ def test_create_store__refuses_a_folder_of_something_else(tmp_path):
         create_store(tmp_path, ASSEMBLY)
 
 
-def test_open_tracks__gives_write_units_as_blocks(tmp_path):
+@pytest.mark.parametrize(("least", "n_units"), [(1, 1), (2500, 2), (10**6, 3)])
+def test_open_tracks__gives_whole_write_units_as_blocks(tmp_path, monkeypatch, least, n_units):
+    monkeypatch.setattr(store_read, "_BLOCK_VALUES", least)
     fill(tmp_path / "s.zarr", ["a", "b"])
     signal = open_tracks(tmp_path / "s.zarr", "K562")["signal"]
-    assert signal.data.chunksize == (1, 1024)
+    assert signal.data.chunks[0] == (1, 1)
+    assert signal.data.chunks[1][0] == min(n_units * 1024, signal.sizes["bin"])
 
 
 def test_open_tracks__gives_what_was_written(tmp_path):
