@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cooler
+import h5py
 import numpy as np
 import pandas as pd
 import pyBigWig
@@ -37,7 +38,8 @@ MARKER = "SIMULATED.txt"
 """Every simulated folder has this file; only a folder that has it is ever replaced."""
 
 _TRUTH_ROWS = 1024
-_BALANCE_PIXELS = 1_000_000  # pixels in memory at a time while balancing
+_BALANCE_PIXELS = 1_000_000  # pixels worked on at a time while balancing
+_BALANCE_CACHE_BYTES = 128 << 20  # of each of the three columns of the pixel table
 
 
 def write_genome(
@@ -59,7 +61,7 @@ def write_genome(
     is done in ``OUT.partial``, which a later call sweeps.
 
     Memory: blocks of 1 Mb of signal and about 5 Mb of contacts, 1,000,000 pixels while balancing, and 10 kB per Mb of
-    genome for the features: some 200 MB above what the libraries take, at any length.
+    genome for the features: some 600 MB above what the libraries take, at any length.
 
     Parameters
     ----------
@@ -258,9 +260,13 @@ def _write_cool(path: Path, world: World, origin: str, report: Progress) -> None
         metadata={"origin": origin},
     )
     report(f"{world.cell_type}: balancing", 0.0)
-    _, stats = cooler.balance_cooler(
-        cooler.Cooler(str(path)), cis_only=True, store=True, chunksize=_BALANCE_PIXELS, max_iters=500
-    )
+    # Each iteration reads all pixels: a cache keeps a chromosome's decompressed, for as long as the tables are held open.
+    with h5py.File(path, "r+", rdcc_nbytes=_BALANCE_CACHE_BYTES, rdcc_nslots=100_003) as file:
+        held_open = list(file["pixels"].values())
+        _, stats = cooler.balance_cooler(
+            cooler.Cooler(file), cis_only=True, store=True, chunksize=_BALANCE_PIXELS, max_iters=500
+        )
+        del held_open
     if not np.all(stats["converged"]):
         raise ConfigError(
             f"cell type {world.cell_type!r}: balancing the simulated contacts did not converge; with "
