@@ -77,6 +77,14 @@ class TensorShapeError(EpizarrError, ValueError):
     """A tensor does not have the dims, channels or length that the network needs."""
 
 
+class NormalizationError(EpizarrError, ValueError):
+    """Counts, covariates or settings that a normalisation cannot use."""
+
+
+class FitError(EpizarrError, ArithmeticError):
+    """A statistical model has no fit to these data, or its iterations do not converge."""
+
+
 class MemoryBoundError(EpizarrError, MemoryError):
     """A task would need more memory than it was allowed."""
 
