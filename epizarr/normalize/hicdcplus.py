@@ -75,14 +75,15 @@ def fit_hicdcplus(
     Raises
     ------
     FitError
-        If the chromosome has no rows, no counts, too few distances, or a fit does not converge; names the chromosome.
+        If the chromosome has no rows, no counts, too few distances, or a fit does not converge; names the chromosome. The
+        second fit of a very sparse map cannot converge, where every count at long range is an outlier.
     NormalizationError
         If the sample marks what is no row, or shapes or settings do not fit.
 
     Notes
     -----
-    Memory: about 60 + 8 x covariates bytes a sampled row and 2 bytes a cell of the band: 50 MB for chromosome 1 at 10 kb and a
-    tenth of the rows.
+    Memory, besides the rows: about 75 + 8 x covariates bytes a sampled row and 2 bytes a cell of the band; measured for
+    chromosome 1 at 10 kb with two covariates: 47 MB for a tenth of the rows, 425 MB for all.
     """
     settings = HicdcplusSettings() if settings is None else settings
     geometry, what = rows.geometry, f"chromosome {rows.chrom}"
@@ -107,7 +108,17 @@ def fit_hicdcplus(
     outlier = _outliers(drawn.counts, design, first)
     kept = drawn.subset(~outlier)
     design, interior_knots = spline.design(kept, what)
-    second = fit_negative_binomial(kept.counts, design, what=what, start=first)
+    try:
+        second = fit_negative_binomial(kept.counts, design, what=what, start=first)
+    except FitError as error:
+        n_emptied = drawn.n_counted_groups() - kept.n_counted_groups()
+        if not n_emptied:
+            raise
+        raise FitError(
+            f"{error} The first fit converged, but its {int(outlier.sum()):,} outliers are all the counts there are at "
+            f"{n_emptied} distances: where less than about 1 count in {1 / OUTLIER_P:.0f} pairs is expected, any count is an "
+            "outlier to HiC-DC+. The map is too sparse for these bins at this range."
+        ) from error
     is_outlier = np.zeros(sample.shape, dtype=bool)
     is_outlier.reshape(-1)[drawn.cell[outlier]] = True
     n_distance = len(second.beta) - len(drawn.names)
@@ -186,6 +197,11 @@ class _Sample(NamedTuple):
             names,
             np.array([columns[name] for name in names]).reshape(len(names), len(cell)),
         )
+
+    def n_counted_groups(self) -> int:
+        """Number of groups that hold a count."""
+        starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
+        return int(np.count_nonzero(np.add.reduceat(self.counts, starts)))
 
     def subset(self, keep: np.ndarray) -> "_Sample":
         sizes = np.add.reduceat(keep.astype(np.int64), np.concatenate([[0], np.cumsum(self.sizes)[:-1]]))

@@ -276,6 +276,14 @@ def test_fit_hicdcplus__counts_that_stop_short_of_the_range_are_refused(rows):
         fit_hicdcplus(PairRows("chr1", rows.geometry, counts, rows.features), SETTINGS)
 
 
+def test_fit_hicdcplus__a_map_so_sparse_that_every_count_is_an_outlier_is_refused():
+    rows = make_rows(n_bins=1500, depth=0.15, features=False)
+    assert rows.counts[:1000, 12:].any()
+    message = r"chromosome chr1: .*The first fit converged, but its \d+ outliers are all the counts .*too sparse"
+    with pytest.raises(FitError, match=message):
+        fit_hicdcplus(rows, SETTINGS)
+
+
 @pytest.mark.parametrize(
     ("n_bins", "value", "message"),
     [
