@@ -1,1 +1,1 @@
-"""Counts in, normalised contacts out: each normalisation of the store as pure functions on NumPy arrays."""
+"""Counts in, normalised contacts out: pure functions on arrays and tables, one module a normalisation."""

@@ -6,7 +6,12 @@ import pytest
 
 from epizarr.errors import InputFileError, InputNotFoundError, RegionError
 from epizarr.io import bigwig
-from epizarr.io.bigwig import inspect_bigwig, read_bin_means
+from epizarr.io.bigwig import (
+    inspect_bigwig,
+    read_bin_means,
+    read_chromosome_intervals,
+    read_interval_maxima,
+)
 
 NAN = float("nan")
 
@@ -135,3 +140,57 @@ def test_inspect_bigwig__refuses_a_bigbed(tmp_path):
 def test_inspect_bigwig__refuses_a_missing_file(tmp_path):
     with pytest.raises(InputNotFoundError):
         inspect_bigwig(tmp_path / "t.bw")
+
+
+def intervals_of(path, **keywords):
+    return [part.tolist() for part in read_chromosome_intervals(path, chrom="chr1", **keywords)]
+
+
+def test_read_chromosome_intervals__keep_neighbours_of_equal_value_apart(tmp_path):
+    path = write(tmp_path / "t.bw", [("chr1", 0, 10, 2), ("chr1", 10, 20, 2), ("chr1", 30, 1050, 0)])
+    assert intervals_of(path) == [[0, 10, 30], [10, 20, 1050], [2, 2, 0]]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100, 1050])
+def test_read_chromosome_intervals__do_not_depend_on_the_piece(track, monkeypatch, piece):
+    monkeypatch.setattr(bigwig, "_INTERVALS_BP", piece)
+    assert intervals_of(track) == [[0, 100, 1000], [100, 150, 1025], [2, 4, 8]]
+
+
+def test_read_chromosome_intervals__leave_out_a_stored_nan(tmp_path):
+    path = write(tmp_path / "t.bw", [("chr1", 0, 50, NAN), ("chr1", 50, 100, 3)])
+    assert intervals_of(path) == [[50], [100], [3]]
+
+
+def test_read_chromosome_intervals__are_empty_for_an_unlisted_chromosome(track):
+    assert intervals_of(track, file_chrom="chr9") == [[], [], []]
+
+
+def test_read_chromosome_intervals__are_empty_for_a_chromosome_without_values(track):
+    assert intervals_of(track, file_chrom="chr2") == [[], [], []]
+
+
+def test_read_chromosome_intervals__are_small(track):
+    assert [part.dtype for part in read_chromosome_intervals(track, chrom="chr1")] == [np.int32, np.int32, np.float32]
+
+
+def test_read_chromosome_intervals__refuse_an_infinite_value(tmp_path):
+    path = write(tmp_path / "t.bw", [("chr1", 0, 50, 1), ("chr1", 50, 60, np.inf)])
+    with pytest.raises(InputFileError, match="infinite value in chr1 at 50 bp"):
+        intervals_of(path)
+
+
+def maxima(path, intervals, **keywords):
+    start, end = np.array(intervals).T
+    return read_interval_maxima(path, chrom="chr1", start=start, end=end, **keywords)
+
+
+@pytest.mark.parametrize("piece", [1, 90, 2_000_000])
+def test_read_interval_maxima__look_at_bases_with_a_value(track, monkeypatch, piece):
+    monkeypatch.setattr(bigwig, "PIECE_BP", piece)
+    found = maxima(track, [(0, 1050), (99, 101), (99, 100), (140, 160), (150, 200), (1024, 1050), (1025, 1050)])
+    np.testing.assert_array_equal(found, np.float32([8, 4, 2, 4, NAN, 8, NAN]))
+
+
+def test_read_interval_maxima__are_missing_on_an_unlisted_chromosome(track):
+    np.testing.assert_array_equal(maxima(track, [(0, 5)], file_chrom="chr9"), np.float32([NAN]))
