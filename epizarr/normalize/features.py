@@ -45,16 +45,11 @@ ENZYMES: dict[str, tuple[str, ...]] = {
 #: Start, end (bp) and value of the intervals of one chromosome, sorted, without overlap.
 Intervals = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-#: The bases that each letter of a pattern stands for, one bit each: A 1, C 2, G 4, T 8.
+#: The bases that each letter of a pattern stands for.
 _IUPAC = {
-    **{"A": 1, "C": 2, "G": 4, "T": 8, "R": 5, "Y": 10, "S": 6, "W": 9, "K": 12, "M": 3},
-    **{"B": 14, "D": 13, "H": 11, "V": 7, "N": 15},
+    **{"A": "A", "C": "C", "G": "G", "T": "T", "R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"},
+    **{"B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG", "N": "ACGT"},
 }
-#: Bit of each byte of a sequence; 0 for N and every other letter that is not a known base, which no pattern matches.
-_BASE_BIT = np.zeros(256, dtype=np.uint8)
-for _base in "ACGT":
-    _BASE_BIT[[ord(_base), ord(_base.lower())]] = _IUPAC[_base]
-_IS_GC = (_BASE_BIT & (_IUPAC["C"] | _IUPAC["G"])) != 0
 
 #: Sequence and mappability are looked at in stretches of this length.
 _STRETCH_BP = 2_000_000
@@ -124,24 +119,27 @@ def find_cut_sites(sequence: np.ndarray, patterns: Sequence[str]) -> np.ndarray:
     """
     _check_sequence(sequence)
     patterns = cut_patterns(patterns)
-    starts, ends = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    for pattern in patterns:
-        width = len(pattern)
-        for lo in range(0, len(sequence) - width + 1, _STRETCH_BP):
-            n = min(_STRETCH_BP, len(sequence) - width + 1 - lo)
-            bits = _BASE_BIT[sequence[lo : lo + n + width - 1]]
-            matches = np.ones(n, dtype=bool)
-            for offset, letter in enumerate(pattern):
-                matches &= (bits[offset : offset + n] & _IUPAC[letter]) != 0
-            start = lo + np.flatnonzero(matches)
-            starts.append(start)
-            ends.append(start + width)
-    start, end = np.concatenate(starts), np.concatenate(ends)
     # One number per interval sorts and compares many times faster than rows.
-    longest = max(len(pattern) for pattern in patterns) + 1
-    key = np.unique(start * longest + (end - start))
-    start = key // longest
-    return np.stack([start, start + key % longest], axis=1)
+    longest = max(len(pattern) for pattern in patterns)
+    keys = [np.zeros(0, dtype=np.int64)]
+    for lo in range(0, len(sequence), _STRETCH_BP):
+        stretch = sequence[lo : lo + _STRETCH_BP + longest - 1]
+        is_base = {base: _is_base(stretch, base) for base in "ACGT"}
+        is_letter = {
+            letter: np.logical_or.reduce([is_base[base] for base in _IUPAC[letter]]) for letter in set("".join(patterns))
+        }
+        for pattern in patterns:
+            n = min(_STRETCH_BP, len(stretch) - len(pattern) + 1)
+            if n < 1:
+                continue
+            matches = is_letter[pattern[0]][:n].copy()
+            for offset, letter in enumerate(pattern[1:], start=1):
+                matches &= is_letter[letter][offset : offset + n]
+            keys.append((lo + np.flatnonzero(matches)) * (longest + 1) + len(pattern))
+    key = np.sort(np.concatenate(keys), kind="stable")
+    key = key[np.concatenate([[True], key[1:] != key[:-1]])] if len(key) else key
+    start, width = np.divmod(key, longest + 1)
+    return np.stack([start, start + width], axis=1)
 
 
 def bin_features(
@@ -226,6 +224,11 @@ def bin_features(
     return pd.DataFrame(features)
 
 
+def _is_base(sequence: np.ndarray, base: str) -> np.ndarray:
+    """Whether each letter is this base; the bit that makes a letter lower case is ignored."""
+    return (sequence & 0xDF) == ord(base)
+
+
 def _fragment_ends(sites: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Starts and ends of both ends at each site, by start; may reach past the chromosome.
 
@@ -275,7 +278,7 @@ def _gc_share(sequence: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.nd
     for part in _stretches(start):
         lo, hi = start[part][0], end[part][-1]
         before = np.zeros(hi - lo + 1, dtype=np.int32)
-        np.cumsum(_IS_GC[sequence[lo:hi]], out=before[1:])
+        np.cumsum(_is_base(sequence[lo:hi], "C") | _is_base(sequence[lo:hi], "G"), out=before[1:])
         share[part] = (before[end[part] - lo] - before[start[part] - lo]) / (end[part] - start[part])
     return share
 

@@ -33,7 +33,7 @@ def shortened_assembly(length: int) -> Assembly:
 def write_random_fasta(path: Path, assembly: Assembly, seed: int) -> None:
     """Write random bases, and an index of the file beside it."""
     rng = np.random.default_rng(seed)
-    lines_at_once = 100_000
+    lines_at_once = 10_000
     with open(path, "wb") as file, open(f"{path}.fai", "w") as index:
         for chrom, length in assembly:
             file.write(f">{chrom}\n".encode())
