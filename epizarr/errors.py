@@ -33,6 +33,10 @@ class InputNotFoundError(EpizarrError, FileNotFoundError):
     """An input file, store or run folder does not exist."""
 
 
+class OutputExistsError(EpizarrError, FileExistsError):
+    """A file to be written exists already, and nobody asked to replace it."""
+
+
 class ManifestError(EpizarrError, ValueError):
     """A store manifest cannot be used; the message lists every problem found in it."""
 

@@ -7,9 +7,11 @@ same); :func:`sweep_partial` removes those before work goes on.
 import hashlib
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from epizarr.errors import InputNotFoundError, StoreError
+from epizarr.errors import InputNotFoundError, OutputExistsError, StoreError
 
 _PARTIAL = ".partial"
 _PIECE_BYTES = 1 << 22
@@ -34,6 +36,53 @@ def replace_file(path: Path, data: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Refuse to write to ``path`` if something is there, unless it is a file that may be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        Says what to do.
+    """
+    if path.is_dir():
+        raise OutputExistsError(f"{path} is a folder, and a file of that name was to be written. Give another name.")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} exists already. Give another name, or ask to replace it (--overwrite).")
+
+
+@contextmanager
+def new_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Write a file under a temporary name beside it, for libraries that want a path; it gets its own name at the end.
+
+    Missing folders are made. Should the block fail, the temporary file is removed and what was at ``path`` stays.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    overwrite
+        Whether a file of that name may be replaced.
+
+    Yields
+    ------
+    Path of the temporary file.
+
+    Raises
+    ------
+    OutputExistsError
+        As :func:`refuse_existing`.
+    """
+    refuse_existing(path, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_PARTIAL}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def is_partial(name: str, of: str) -> bool:
