@@ -24,7 +24,7 @@ DEFAULT_P_VALUE = 1e-5
 #: A, C, G, T in either case are 0 to 3, everything else 4.
 _CODES = bytes("ACGT".find(chr(byte).upper()) if chr(byte) in "ACGTacgt" else 4 for byte in range(256))
 #: Sequences are scored in stretches that fit into a processor's cache, several positions of the motif at a time.
-_STRETCH_BP = 1 << 18
+_STRETCH_BP = 1 << 17
 _WORD_LENGTH = 6
 
 
@@ -261,26 +261,28 @@ def best_score_runs(hits: Hits, width: int) -> tuple[np.ndarray, np.ndarray, np.
     -------
     Start, end (bp, int64) and score (bits, float64) of runs, sorted, without overlap; bases without a hit are in none.
     """
-    pieces = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-    last_base = hits.start + width - 1
-    for stretch in np.unique(np.concatenate([hits.start, last_base]) // _STRETCH_BP):
-        lo = int(stretch) * _STRETCH_BP
-        inside = slice(np.searchsorted(last_base, lo), np.searchsorted(hits.start, lo + _STRETCH_BP))
+    if not len(hits):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
+    # Hits are few and far between: the empty stretches between them are shortened to a single base.
+    at = np.cumsum(np.minimum(np.diff(hits.start, prepend=hits.start[0]), width + 1))
+    pieces = []
+    for lo in range(0, int(at[-1]) + width, _STRETCH_BP):
+        inside = slice(np.searchsorted(at, lo - width, side="right"), np.searchsorted(at, lo + _STRETCH_BP))
         best = np.zeros(_STRETCH_BP)
         for offset in range(width):
-            at = hits.start[inside] + offset - lo
-            here = (at >= 0) & (at < _STRETCH_BP)
+            base = at[inside] + offset - lo
+            here = (base >= 0) & (base < _STRETCH_BP)
             # No two hits start at one base, so that no index repeats.
-            best[at[here]] = np.maximum(best[at[here]], hits.score[inside][here])
+            best[base[here]] = np.maximum(best[base[here]], hits.score[inside][here])
         border = np.flatnonzero(np.diff(best, prepend=0.0, append=0.0))
         covered = best[border[:-1]] > 0
         pieces.append((lo + border[:-1][covered], lo + border[1:][covered], best[border[:-1][covered]]))
     start, end, score = (np.concatenate(part) for part in zip(*pieces, strict=True))
-    if not len(start):
-        return start, end, score
     # A run that reaches over the border of stretches was cut there.
     is_new = np.concatenate([[True], (start[1:] != end[:-1]) | (score[1:] != score[:-1])])
-    return start[is_new], end[np.append(is_new[1:], True)], score[is_new]
+    start, end, score = start[is_new], end[np.append(is_new[1:], True)], score[is_new]
+    hit = np.searchsorted(at, start, side="right") - 1
+    return start - at[hit] + hits.start[hit], end - at[hit] + hits.start[hit], score
 
 
 def _both_strands(motif: Motif) -> np.ndarray:
