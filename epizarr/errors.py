@@ -53,6 +53,10 @@ class TransformError(EpizarrError, ValueError):
     """A transform is unknown, not fitted, or has no inverse."""
 
 
+class BalancingError(EpizarrError, ArithmeticError):
+    """A map cannot be balanced: it is too sparse, or the iterations do not converge."""
+
+
 class StoreError(EpizarrError, ValueError):
     """A store cannot be opened or written as asked."""
 
