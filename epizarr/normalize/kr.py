@@ -133,11 +133,15 @@ def balance_kr(cis_map: CisMap, *, tol: float = 1e-6, max_products: int = 5_000)
             valid = valid & ~is_small
         elif percentile is not None:
             valid = sums > _row_sum_percentile(sums, percentile)
+    came = (
+        f"came no closer than a residual of {best:.2g} ({tol:.2g} was needed)"
+        if best < np.inf
+        else "all ran away from it"
+    )
     raise BalancingError(
         f"{cis_map.chrom} has no Knight-Ruiz balancing: {cis_map.n_pixels:,} pixels between the {n_contacts:,} of "
-        f"{cis_map.n_bins:,} bins that have contacts; {n_rounds} fits, each on fewer bins, came no closer than a residual "
-        f"of {best:.2g} ({tol:.2g} was needed) or left bins with vanishing values. The map is too sparse for these bins. "
-        "Use coarser bins, another normalisation, or leave this chromosome out."
+        f"{cis_map.n_bins:,} bins that have contacts; {n_rounds} fits, each on fewer bins, {came} or left bins with vanishing "
+        "values. The map is too sparse for these bins. Use coarser bins, another normalisation, or leave this chromosome out."
     )
 
 
