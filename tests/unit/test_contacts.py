@@ -16,6 +16,8 @@ from epizarr.io import contacts_cool, contacts_hic
 from epizarr.io.contacts import ContactsFile, open_contacts_file
 from epizarr.io.contacts_cool import weights_convention
 from epizarr.io.contacts_source import ContactsInfo, Normalisation, PixelPiece
+from epizarr.normalize.cis_map import CisMapBuilder
+from epizarr.normalize.kr import balance_kr, balance_vc
 
 BINSIZE = 10_000
 CHROMS = {"chr1": 405_000, "chr2": 200_000}  # 41 bins, the last partial, and 20
@@ -473,6 +475,66 @@ def test_require_normalisations__says_that_a_hic_has_none(hic):
         open_contacts_file(hic, BINSIZE).require_normalisations(["KR"])
 
 
+# Whole files as programs write them: one map, the same weights under each convention
+
+
+CIS_WEIGHTS = ("KR", "VC", "VC_SQRT")
+
+
+def juicer_vectors(pixels: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Divisive vectors of both chromosomes, as Juicer would store them in the `.hic`."""
+    vectors = {name: [] for name in CIS_WEIGHTS}
+    for first, n_bins in ((0, N1), (N1, N2)):
+        inside = pixels[pixels["bin1_id"].ge(first) & pixels["bin2_id"].lt(first + n_bins)]
+        builder = CisMapBuilder("chr", n_bins)
+        builder.add(*(inside[c].to_numpy() - first for c in ("bin1_id", "bin2_id")), inside["count"].to_numpy())
+        cis_map = builder.build()
+        vectors["KR"].append(balance_kr(cis_map).divisive)
+        vectors["VC"].append(1 / balance_vc(cis_map))
+        vectors["VC_SQRT"].append(1 / balance_vc(cis_map, sqrt=True))
+    return {name: np.concatenate(parts) for name, parts in vectors.items()}
+
+
+def write_as(path: Path, software: str | None, pixels: pd.DataFrame, vectors: dict[str, np.ndarray]) -> str:
+    """An `.mcool` with these columns, signed by a program; `weight` is cooler's own."""
+    uri = write_cool(f"{path}::resolutions/{BINSIZE}", pixels, make_bins(**vectors))
+    cooler.balance_cooler(cooler.Cooler(uri), store=True, mad_max=0, min_nnz=1)
+    if software is not None:
+        with h5py.File(path, "r+") as file:
+            file[f"resolutions/{BINSIZE}"].attrs["generated-by"] = software
+    return str(path)
+
+
+def cis_spread(file: ContactsFile, name: str, pixels: pd.DataFrame) -> float:
+    """Relative spread of chr1's balanced row sums."""
+    weights = np.nan_to_num(file.weights(name, "chr1"))
+    sums = weights * (square(pixels)[:N1, :N1] @ weights)
+    return sums[weights > 0].std() / sums[weights > 0].mean()
+
+
+@pytest.mark.parametrize(("software", "power"), [("hic2cool-0.4.2", -1), ("hic2cool-0.5.0", 1), ("hic2cool-0.8.3", 1)])
+def test_weights__of_each_hic2cool_balance_the_map(tmp_path, pixels, software, power):
+    divisive = juicer_vectors(pixels)
+    stored = {name: vector**power for name, vector in divisive.items()}
+    file = open_contacts_file(write_as(tmp_path / "a.mcool", software, pixels, stored), BINSIZE)
+    assert cis_spread(file, "KR", pixels) < 1e-6
+    for name in CIS_WEIGHTS:
+        np.testing.assert_allclose(file.weights(name, "chr2"), 1 / divisive[name][N1:], rtol=1e-12)
+
+
+def test_weights__of_4dn_files_multiply_in_weight_and_divide_in_juicers_columns(tmp_path, pixels):
+    # Made by cooler, with Juicer's vectors added by `hic2cool extract-norms`, which signs nothing: the manifest must say.
+    path = write_as(tmp_path / "4dn.mcool", None, pixels, juicer_vectors(pixels))
+    silent = open_contacts_file(path, BINSIZE)
+    with pytest.raises(InputFileError, match=r"(?s)3 problems.*'KR'.*weights_are.*'VC'.*'VC_SQRT'"):
+        silent.require_normalisations(["weight", *CIS_WEIGHTS])
+    told = open_contacts_file(path, BINSIZE, convention="divisive")
+    told.require_normalisations(["weight", *CIS_WEIGHTS])
+    assert cis_spread(told, "KR", pixels) < 1e-6
+    stored = cooler.Cooler(f"{path}::resolutions/{BINSIZE}").bins()["weight"][:].to_numpy()
+    np.testing.assert_array_equal(told.weights("weight", "chr1"), stored[:N1])
+
+
 @pytest.mark.parametrize(
     ("name", "attrs", "software", "expected"),
     [
@@ -480,6 +542,9 @@ def test_require_normalisations__says_that_a_hic_has_none(hic):
         ("ICE", {"ignore_diags": 2, "tol": 1e-5}, "cooler-0.10.2", "multiplicative"),
         ("KR", {}, "hic2cool-0.4.2", "multiplicative"),
         ("KR", {}, "hic2cool-0.5.0", "divisive"),
+        ("KR", {}, "hic2cool-0.4.10", "multiplicative"),
+        ("KR", {}, "hic2cool-1.0.1", "divisive"),
+        ("weight", {"ignore_diags": 2, "tol": 1e-5}, "hic2cool-0.8.3", "multiplicative"),
         ("VC_SQRT", {}, "hic2cool-0.8.3", "divisive"),
         ("KR", {"divisive_weights": True}, "hic2cool-0.4.2", "divisive"),
         ("KR", {"divisive_weights": False}, None, "multiplicative"),
