@@ -50,7 +50,7 @@ class SplitError(EpizarrError, ValueError):
 
 
 class TransformError(EpizarrError, ValueError):
-    """A transform is unknown, not fitted, or has no inverse."""
+    """A transform is unknown, not fitted, has no inverse, or cannot be applied to these values."""
 
 
 class BalancingError(EpizarrError, ArithmeticError):
