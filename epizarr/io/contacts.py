@@ -1,10 +1,10 @@
-"""Contacts from ``.cool``, ``.mcool`` and ``.hic`` through one object: raw bands, marginals and stored weights.
+"""Contacts from ``.cool``, ``.mcool``, ``.hic`` and text through one object: raw bands, marginals and stored weights.
 
 Everything that can be wrong with a file is found by :func:`open_contacts_file` and
 :meth:`ContactsFile.require_normalisations`, before any work starts. No square matrix of a chromosome is ever made.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -22,28 +22,45 @@ from epizarr.io.contacts_source import (
     Normalisation,
     PixelPiece,
 )
+from epizarr.io.contacts_text import open_text
 from epizarr.io.filetype import require_file_type
 
 __all__ = ["ContactsFile", "ContactsInfo", "Convention", "Normalisation", "open_contacts_file"]
 
 
-def open_contacts_file(uri: str | Path, binsize: int, *, convention: Convention | None = None) -> "ContactsFile":
+def open_contacts_file(
+    uri: str | Path,
+    binsize: int,
+    *,
+    convention: Convention | None = None,
+    bins_path: str | Path | None = None,
+    chrom_lengths: Mapping[str, int] | None = None,
+    chrom: str | None = None,
+    cache_folder: Path | None = None,
+) -> "ContactsFile":
     """Open a file of contacts at one bin size, or refuse it.
 
     Parameters
     ----------
     uri
-        ``.cool``, ``.mcool`` (new layout ``resolutions/10000``, old layout ``0…4``) or ``.hic`` (version 8 or 9). For
+        ``.cool``, ``.mcool`` (new layout ``resolutions/10000``, old layout ``0…4``), ``.hic`` (version 8 or 9), or text, plain
+        or gzip: HiC-Pro's matrix or a sparse table of coordinates; see :func:`~epizarr.io.contacts_text.open_text`. For
         HDF5 a group may be named as in cooler: ``file.mcool::resolutions/10000``; it must then hold ``binsize``.
     binsize
         Bin width in bp that the file must hold.
     convention
         How weights are meant where the file itself does not tell (manifest key ``weights_are``); see
         :func:`~epizarr.io.contacts_cool.weights_convention`.
+    bins_path, chrom, cache_folder
+        For text only: HiC-Pro's bin table, the chromosome of a file that names none, and where the converted file is kept.
+    chrom_lengths
+        Names, as in the file, and lengths (bp) of the assembly's chromosomes. Needed for sparse text; other files bring theirs
+        along, and it is not looked at.
 
     Returns
     -------
-    The opened file. It holds no handle: pickle it, use it from any thread.
+    The opened file. It holds no handle: pickle it, use it from any thread. Text is read
+    as a whole, and converted, the first time.
 
     Raises
     ------
@@ -51,20 +68,39 @@ def open_contacts_file(uri: str | Path, binsize: int, *, convention: Convention 
         If the file does not exist.
     InputFileError
         If it is not what its name says, is damaged, has no such bin size (those it has are listed), has bins of
-        variable width, or a bin table that does not start at 0 or disagrees with its chromosome lengths; or if
-        ``convention`` contradicts what the file says of all its weights.
+        variable width, or a bin table that does not start at 0 or disagrees with its chromosome lengths; if
+        ``convention`` contradicts what the file says of all its weights; if an argument is for text and the file is not; or if
+        text cannot be read, with the numbers of the lines.
+    AssemblyMismatchError
+        If no line of sparse text lies on ``chrom_lengths``.
     """
     if convention is not None and convention not in get_args(Convention):
         raise ValueError(f"convention must be 'multiplicative' or 'divisive', not {convention!r}.")
     path, _, group = str(uri).partition("::")
-    kind = require_file_type(path, ("HDF5", "hic"), "a .cool, .mcool or .hic file")
-    if kind == "hic" and group:
-        raise InputFileError(f"{uri}: a .hic file has no groups. Leave out {'::' + group!r}; the bin size is enough.")
+    kind = require_file_type(path, ("HDF5", "hic", "text", "gzip"), "a .cool, .mcool or .hic file, or contacts in text")
+    if kind != "HDF5" and group:
+        what = "a .hic file" if kind == "hic" else "text"
+        raise InputFileError(f"{uri}: {what} has no groups. Leave out {'::' + group!r}; the bin size is enough.")
+    for_text = {"bins_path": bins_path, "chrom": chrom}
+    given = [name for name, value in for_text.items() if value is not None]
+    if given and kind in ("HDF5", "hic"):
+        raise InputFileError(f"{uri} says itself what its bins are. Leave out {' and '.join(f'`{n}`' for n in given)}.")
     source: ContactsSource
     if kind == "hic":
         source = open_hic(Path(path), binsize)
-    else:
+    elif kind == "HDF5":
         source = open_cool(Path(path), group or None, binsize, convention)
+    else:
+        if convention is not None:
+            raise InputFileError(f"{uri}: text stores no weights. Leave `weights_are` out for this file.")
+        source = open_text(
+            Path(path),
+            binsize,
+            bins_path=None if bins_path is None else Path(bins_path),
+            chrom_lengths=chrom_lengths,
+            chrom=chrom,
+            cache_folder=cache_folder,
+        )
     told = {name: found.convention for name, found in source.info.normalisations.items()}
     if convention is not None and told and convention not in told.values():
         raise InputFileError(

@@ -45,7 +45,8 @@ class ContactsInfo:
     path
         The file alone.
     format
-        ``"cool"`` (the contacts are the whole HDF5 file), ``"mcool"`` (they are a group of it) or ``"hic"``.
+        ``"cool"`` (the contacts are the whole HDF5 file), ``"mcool"`` (they are a group of it), ``"hic"``, ``"hicpro"`` or
+        ``"text"`` (a table of coordinates).
     binsize
         Bin width in bp.
     binsizes
@@ -58,17 +59,20 @@ class ContactsInfo:
         How counts are stored: ``"int32"``, ``"float64"``. ``.hic`` stores float32.
     software
         What made the file, if it says so: ``"cooler-0.8.6"``.
+    bins_path
+        The second file that says what the bins are, where there is one (HiC-Pro).
     """
 
     uri: str
     path: Path
-    format: Literal["cool", "mcool", "hic"]
+    format: Literal["cool", "mcool", "hic", "hicpro", "text"]
     binsize: int
     binsizes: tuple[int, ...]
     chrom_lengths: dict[str, int]
     normalisations: dict[str, Normalisation]
     count_dtype: str
     software: str | None
+    bins_path: Path | None = None
 
     @property
     def label(self) -> str:
