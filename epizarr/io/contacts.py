@@ -5,13 +5,14 @@ Everything that can be wrong with a file is found by :func:`open_contacts_file` 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
 from epizarr.errors import InputFileError, RegionError, nearest_match, raise_all
+from epizarr.genome import Assembly, Region
 from epizarr.io.contacts_cool import open_cool
 from epizarr.io.contacts_hic import open_hic
 from epizarr.io.contacts_source import (
@@ -25,7 +26,7 @@ from epizarr.io.contacts_source import (
 from epizarr.io.contacts_text import open_text
 from epizarr.io.filetype import require_file_type
 
-__all__ = ["ContactsFile", "ContactsInfo", "Convention", "Normalisation", "open_contacts_file"]
+__all__ = ["ContactsFile", "ContactsInfo", "Convention", "CoveredBins", "Normalisation", "open_contacts_file"]
 
 
 def open_contacts_file(
@@ -111,20 +112,67 @@ def open_contacts_file(
 
 
 @dataclass(frozen=True)
+class CoveredBins:
+    """Bins ``[lo, hi)`` of one chromosome, as the file names it: all that an assay of one locus covers."""
+
+    file_chrom: str
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True)
 class ContactsFile:
     """One file of contacts at one bin size.
 
     ``chrom`` is a chromosome as the store names it, ``file_chrom`` as the file does where that differs (see
     :func:`~epizarr.io.chromsizes.check_file_assembly`, which gives the mapping). Bins are counted from the chromosome's
     first bin.
+
+    Parameters
+    ----------
+    source
+        Reader of the format.
+    covered
+        The bins that the file covers (:meth:`with_extent`); a pixel with an end elsewhere is missing, whatever the file holds
+        there. None: all.
     """
 
     source: ContactsSource
+    covered: CoveredBins | None = None
 
     @property
     def info(self) -> ContactsInfo:
         """What the file holds."""
         return self.source.info
+
+    def with_extent(self, region: Region, file_chrom: str | None = None) -> "ContactsFile":
+        """Return the same contacts, known inside one region only: capture Hi-C of a locus.
+
+        Outside the region a file of such an assay holds few or no counts, and that means "not covered", not "no contact".
+
+        Parameters
+        ----------
+        region
+            What is covered, on the store's chromosome. Bins wholly inside it count; a partial last bin does if the region reaches
+            the chromosome's end.
+        file_chrom
+            Name of the chromosome in the file, where that differs.
+
+        Raises
+        ------
+        InputFileError
+            If the file does not list the chromosome.
+        RegionError
+            If the region is not on the chromosome, or holds no whole bin.
+        """
+        name = self._listed(region.chrom, file_chrom)
+        assembly = Assembly(self.info.label, (region.chrom,), (self.info.chrom_lengths[name],))
+        lo, hi = assembly.bins(self.info.binsize).region_extent(region, keep="contained")
+        if lo == hi:
+            raise RegionError(
+                f"extent {region}: it holds no whole bin of {self.info.binsize:,} bp of {self.info.label}."
+            )
+        return replace(self, covered=CoveredBins(name, lo, hi))
 
     def band(self, chrom: str, lo: int, hi: int, n_diagonals: int, file_chrom: str | None = None) -> np.ndarray:
         """Raw counts near the diagonal.
@@ -143,7 +191,8 @@ class ContactsFile:
         Returns
         -------
         Counts, float32 (hi − lo, K): element (i, k) is the pixel (lo + i, lo + i + k). 0 where no contact was seen, NaN
-        where lo + i + k is off the chromosome. All NaN if the file does not list the chromosome.
+        where lo + i + k is off the chromosome or one of the two bins is not covered. All NaN if the file does not list the
+        chromosome.
 
         Raises
         ------
@@ -162,12 +211,15 @@ class ContactsFile:
         n_bins = self.info.n_bins(name)
         if hi > n_bins:
             raise RegionError(f"bins [{lo}, {hi}) of {chrom}: {self.info.label} has {n_bins} bins of {name!r}.")
+        first, last = self._covered_bins(name)
         band = np.zeros((hi - lo, n_diagonals), dtype=np.float32)
-        for piece in self.source.iter_pixels(name, lo, hi, n_diagonals):
-            self._check_counts(piece, name)
-            band[piece.bin1 - lo, piece.bin2 - piece.bin1] = piece.count
-        n_left = n_bins - np.arange(lo, hi)
-        band[np.arange(n_diagonals) >= n_left[:, None]] = np.nan
+        if max(lo, first) < min(hi, last):
+            for piece in self.source.iter_pixels(name, max(lo, first), min(hi, last), n_diagonals):
+                self._check_counts(piece, name)
+                band[piece.bin1 - lo, piece.bin2 - piece.bin1] = piece.count
+        rows = np.arange(lo, hi)
+        band[np.arange(n_diagonals) >= (last - rows)[:, None]] = np.nan
+        band[rows < first] = np.nan
         return band
 
     def marginals(self, chrom: str, file_chrom: str | None = None) -> np.ndarray:
@@ -179,7 +231,8 @@ class ContactsFile:
 
         Returns
         -------
-        Sums, float64 (bins of the chromosome); 0 where a bin has no contact.
+        Sums, float64 (bins of the chromosome); 0 where a bin has no contact, NaN where it is not covered. With an extent, only
+        pixels that are covered count.
 
         Raises
         ------
@@ -188,12 +241,16 @@ class ContactsFile:
         """
         name = self._listed(chrom, file_chrom)
         n_bins = self.info.n_bins(name)
+        first, last = self._covered_bins(name)
         sums = np.zeros(n_bins)
-        for piece in self.source.iter_pixels(name, 0, n_bins, None):
-            self._check_counts(piece, name)
-            sums += np.bincount(piece.bin1, weights=piece.count, minlength=n_bins)
-            off = piece.bin1 != piece.bin2
-            sums += np.bincount(piece.bin2[off], weights=piece.count[off], minlength=n_bins)
+        if first < last:
+            for piece in self.source.iter_pixels(name, first, last, None):
+                self._check_counts(piece, name)
+                count = np.where(piece.bin2 < last, piece.count, 0)
+                sums += np.bincount(piece.bin1, weights=count, minlength=n_bins)
+                off = piece.bin1 != piece.bin2
+                sums += np.bincount(piece.bin2[off], weights=count[off], minlength=n_bins)
+        sums[:first] = sums[last:] = np.nan
         return sums
 
     def weights(self, name: str, chrom: str, file_chrom: str | None = None) -> np.ndarray:
@@ -208,8 +265,8 @@ class ContactsFile:
 
         Returns
         -------
-        Weights, float64 (bins of the chromosome). NaN for a bad bin: NaN, infinite, 0 or negative as stored. All NaN
-        where the file has no vector for this chromosome.
+        Weights, float64 (bins of the chromosome). NaN for a bad bin: NaN, infinite, 0 or negative as stored, or not covered.
+        All NaN where the file has no vector for this chromosome.
 
         Raises
         ------
@@ -220,6 +277,8 @@ class ContactsFile:
         file_name = self._listed(chrom, file_chrom)
         stored = self.source.stored_weights(name, file_name)
         usable = np.isfinite(stored) & (stored > 0)
+        first, last = self._covered_bins(file_name)
+        usable[:first] = usable[last:] = False
         weights = np.where(usable, stored, np.nan)
         return 1 / weights if self.info.normalisations[name].convention == "divisive" else weights
 
@@ -262,6 +321,12 @@ class ContactsFile:
                 'or `weights_are = "divisive"` (count / (w1 × w2)) for this file in the manifest'
             ]
         return []
+
+    def _covered_bins(self, file_chrom: str) -> tuple[int, int]:
+        """First and one past the last bin of a chromosome that the file covers; (0, 0) if it covers none."""
+        if self.covered is None:
+            return 0, self.info.n_bins(file_chrom)
+        return (self.covered.lo, self.covered.hi) if self.covered.file_chrom == file_chrom else (0, 0)
 
     def _listed(self, chrom: str, file_chrom: str | None) -> str:
         name = chrom if file_chrom is None else file_chrom

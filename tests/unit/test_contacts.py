@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from epizarr.errors import InputFileError, InputNotFoundError, RegionError
+from epizarr.genome import Assembly, Region
+from epizarr.ingest.masks import bad_bins
 from epizarr.io import contacts_cool, contacts_hic
 from epizarr.io.contacts import ContactsFile, open_contacts_file
 from epizarr.io.contacts_cool import weights_convention
@@ -167,6 +169,94 @@ def test_open_contacts_file__lists_binsizes_it_has(file):
 def test_info__gives_chromosomes_and_format(file):
     suffix = file.info.path.suffix[1:]
     assert (file.info.chrom_lengths, file.info.format, file.info.binsizes) == (CHROMS, suffix, (BINSIZE,))
+
+
+# Contacts of one locus
+
+
+#: Bins 10 to 24 of chr1; the half bins at both ends are not covered.
+LOCUS = Region("chr1", 95_000, 255_000)
+
+
+def test_extent__makes_every_pixel_with_an_end_outside_missing(file):
+    band = file.band("chr1", 0, N1, 7)
+    found = file.with_extent(LOCUS).band("chr1", 0, N1, 7)
+    rows, ends = np.arange(N1)[:, None], np.arange(N1)[:, None] + np.arange(7)
+    is_inside = (rows >= 10) & (ends < 25)
+    np.testing.assert_array_equal(found, np.where(is_inside, band, np.nan))
+
+
+@pytest.mark.parametrize(("lo", "hi"), [(0, 5), (3, 15), (12, 18), (20, 41), (30, 41)])
+def test_extent__does_not_depend_on_the_rows_asked_for(file, lo, hi):
+    file = file.with_extent(LOCUS)
+    np.testing.assert_array_equal(file.band("chr1", lo, hi, 7), file.band("chr1", 0, N1, 7)[lo:hi])
+
+
+def test_extent__leaves_other_chromosomes_missing(file):
+    file = file.with_extent(LOCUS)
+    assert np.isnan(file.band("chr2", 0, N2, 3)).all()
+    assert np.isnan(file.marginals("chr2")).all()
+
+
+def test_extent__sums_covered_pixels_only(file, pixels):
+    found = file.with_extent(LOCUS).marginals("chr1")
+    expected = np.full(N1, np.nan)
+    expected[10:25] = square(pixels)[10:25, 10:25].sum(axis=1)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_extent__makes_bins_outside_bad(file):
+    grid = Assembly.from_table("toy", CHROMS.items()).bins(BINSIZE)
+    file = file.with_extent(LOCUS)
+    sums = np.concatenate([file.marginals(chrom) for chrom in CHROMS])
+    none = pd.DataFrame({"chrom": [], "start": [], "end": []})
+    np.testing.assert_array_equal(np.flatnonzero(~bad_bins(grid, sums, none)), np.arange(10, 25))
+
+
+def test_extent__reaches_a_partial_last_bin_at_the_chromosomes_end(file):
+    assert np.isfinite(file.with_extent(Region("chr1", 300_000, 405_000)).band("chr1", 0, N1, 1)[30:]).all()
+    assert np.isnan(file.with_extent(Region("chr1", 300_000, 404_999)).band("chr1", 0, N1, 1)[40])
+
+
+def test_extent__of_a_whole_chromosome_changes_nothing_on_it(file):
+    whole = file.with_extent(Region("chr1", 0, 405_000))
+    np.testing.assert_array_equal(whole.band("chr1", 0, N1, 7), file.band("chr1", 0, N1, 7))
+    np.testing.assert_array_equal(whole.marginals("chr1"), file.marginals("chr1"))
+
+
+def test_extent__is_given_in_the_stores_name(file):
+    renamed = file.with_extent(Region("1", 95_000, 255_000), "chr1")
+    np.testing.assert_array_equal(
+        renamed.band("1", 0, N1, 7, file_chrom="chr1"), file.with_extent(LOCUS).band("chr1", 0, N1, 7)
+    )
+
+
+def test_extent__makes_weights_outside_missing(cool):
+    file = open_contacts_file(cool, BINSIZE).with_extent(LOCUS)
+    whole = open_contacts_file(cool, BINSIZE).weights("weight", "chr1")
+    found = file.weights("weight", "chr1")
+    np.testing.assert_array_equal(found[10:25], whole[10:25])
+    assert np.isnan(np.delete(found, np.arange(10, 25))).all()
+    file.require_normalisations(["weight"])
+    with pytest.raises(InputFileError, match="no valid bin"):
+        file.require_normalisations(["weight"], ["chr2"])
+
+
+def test_extent__survives_pickling(file):
+    again = pickle.loads(pickle.dumps(file.with_extent(LOCUS)))
+    assert np.isnan(again.band("chr1", 3, 9, 4)).all()
+
+
+def test_extent__refuses_a_region_without_a_whole_bin(file):
+    with pytest.raises(RegionError, match="no whole bin of 10,000 bp"):
+        file.with_extent(Region("chr1", 95_000, 109_000))
+
+
+def test_extent__refuses_a_region_off_the_chromosome(file):
+    with pytest.raises(RegionError, match="has 405,000 bp"):
+        file.with_extent(Region("chr1", 0, 405_001))
+    with pytest.raises(InputFileError, match="does not list chromosome 'chr9'"):
+        file.with_extent(Region("chr9", 0, 10_000))
 
 
 # Counts
