@@ -198,6 +198,22 @@ def test_gm12878__band_times_weights_is_coolers_balanced_matrix(chr21):
         np.testing.assert_allclose(balanced, dense[rows, rows + k], rtol=1e-12)
 
 
+# text
+
+
+def test_text__dumped_by_cooler_gives_the_map_of_the_cool(readers, tmp_path):
+    path, binsize = readers / "hic2cool_0.7.0_multi_res.mcool", 2_500_000
+    cool = cooler.Cooler(f"{path}::resolutions/{binsize}")
+    cool.pixels(join=True)[:].to_csv(tmp_path / "a.bg2.gz", sep="\t", header=False, index=False)
+    lengths = {name: int(length) for name, length in cool.chromsizes[::-1].items()}
+    text = open_contacts_file(tmp_path / "a.bg2.gz", binsize, chrom_lengths=lengths, cache_folder=tmp_path)
+    whole = open_contacts_file(path, binsize)
+    assert set(text.info.chrom_lengths) >= {f"chr{n}" for n in range(1, 23)}
+    for chrom in text.info.chrom_lengths:
+        n_bins = whole.info.n_bins(chrom)
+        np.testing.assert_array_equal(text.band(chrom, 0, n_bins, n_bins), whole.band(chrom, 0, n_bins, n_bins))
+
+
 # bigWig
 
 
