@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from epizarr.predict import predict_contacts
     from epizarr.report.figures import contact_figure, distance_figure
+    from epizarr.report.variables import variables_figure
     from epizarr.simulate import open_truth, write_genome
     from epizarr.train import load_checkpoint, load_config, train_model
 
@@ -57,6 +58,7 @@ _PUBLIC = {
     "write_report": "epizarr.evaluate",
     "contact_figure": "epizarr.report.figures",
     "distance_figure": "epizarr.report.figures",
+    "variables_figure": "epizarr.report.variables",
     "open_client": "epizarr.cluster",
 }
 

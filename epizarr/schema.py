@@ -13,7 +13,7 @@ import xarray as xr
 from epizarr.errors import SchemaError
 
 #: "MAJOR.MINOR". The same major opens; another major is refused. A minor step only adds variables or attributes.
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 #: Attributes of every group, since a group opened alone does not see its parent's.
 COMMON_ATTRS = ("epizarr_schema_version", "assembly", "state")
@@ -61,6 +61,7 @@ class Group:
     about: str
     variables: tuple[Variable, ...]
     attrs: Mapping[str, str] = field(default_factory=dict)
+    optional_attrs: Mapping[str, str] = field(default_factory=dict)
 
     def spec(self, name: str) -> Variable | None:
         """Return the declaration of a variable, an exact name before a family; None if there is none."""
@@ -158,6 +159,47 @@ CONTACTS = Group(
                 ("scale", "Juicer's SCALE"),
             )
         ),
+        *(
+            Variable(name, _BAND, "f4", long_name, "1", zero, nan)
+            for name, long_name, zero, nan in (
+                (
+                    "hicdcplus_oe",
+                    "count over the expected count of HiC-DC+'s background model",
+                    "no contact seen",
+                    "a bad bin, no covariates, or beyond the fit's range",
+                ),
+                (
+                    "hicdcplus_zscore",
+                    "(count − mu) / sdev of HiC-DC+'s background model",
+                    "the count equals mu",
+                    "a bad bin, no covariates, or beyond the fit's range",
+                ),
+                (
+                    "akita",
+                    "Akita's target: log of coarse-grained observed over expected",
+                    "as expected at that distance (k = 0 and 1 are set to 0: masked)",
+                    "no window, or one that could not be computed",
+                ),
+                (
+                    "hicdcplus_mu",
+                    "expected count of HiC-DC+'s background model",
+                    "",
+                    "a bad bin, no covariates, or beyond the fit's range",
+                ),
+                (
+                    "hicdcplus_pvalue",
+                    "probability of a count at least as large under HiC-DC+'s model",
+                    "",
+                    "a bad bin, no covariates, or beyond the fit's range",
+                ),
+                (
+                    "hicdcplus_qvalue",
+                    "Benjamini–Hochberg q-value of hicdcplus_pvalue, within the chromosome",
+                    "",
+                    "a bad bin, no covariates, or beyond the fit's range",
+                ),
+            )
+        ),
         Variable("weight_*", ("bin",), "f8", "multiplicative balancing weight", "1", "", "a bad bin"),
         Variable("bad_bin", ("bin",), "b1", "bin masked in every target, loss and metric", required=True),
         Variable("expected_*", ("chroms", "diagonal"), "f8", "mean over valid pixels of a diagonal", "variable's own"),
@@ -171,6 +213,7 @@ CONTACTS = Group(
         "bad_bin_rule": "how bad_bin was made",
         **_INPUT_ATTRS,
     },
+    {"computed": "JSON: how each variable that epizarr computed was made, and what its fits came to"},
 )
 PREDICTIONS = Group(
     "predictions",
@@ -241,8 +284,14 @@ EVALUATIONS = Group(
 
 GROUPS: dict[str, Group] = {g.kind: g for g in (ROOT, TRACKS, CONTACTS, PREDICTIONS, EVALUATIONS)}
 
-#: Variables of a contacts group that hold a band of contacts: what a model may be trained on, besides ``count``.
-BALANCED_VARIABLES = tuple(v.name for v in CONTACTS.variables if v.dims == _BAND and v.name != "count")
+#: Variables of a contacts group that are count × weight × weight.
+WEIGHTED_VARIABLES = ("ice", "kr", "vc", "vc_sqrt", "scale")
+#: Variables that are worked out from the raw counts by other means.
+HICDCPLUS_VARIABLES = tuple(v.name for v in CONTACTS.variables if v.name.startswith("hicdcplus_"))
+#: What a model may be trained on, besides ``count``.
+TARGET_VARIABLES = (*WEIGHTED_VARIABLES, "hicdcplus_oe", "hicdcplus_zscore", "akita")
+#: Variables with values of either sign, which are not contacts.
+SIGNED_VARIABLES = ("hicdcplus_zscore", "akita")
 
 
 def check_version(found: str | None, where: str) -> None:
@@ -339,4 +388,5 @@ def schema_markdown() -> str:
         if group.attrs:
             lines += ["", "| attribute | what |", "|---|---|"]
             lines += [f"| `{name}` | {about} |" for name, about in group.attrs.items()]
+            lines += [f"| `{name}` (optional) | {about} |" for name, about in group.optional_attrs.items()]
     return "\n".join(lines) + "\n"

@@ -35,7 +35,7 @@ from epizarr.io.store import (
     store_assembly,
     write_unit,
 )
-from epizarr.schema import BALANCED_VARIABLES
+from epizarr.schema import HICDCPLUS_VARIABLES, SIGNED_VARIABLES, WEIGHTED_VARIABLES
 from epizarr.transforms import mean_of_sums
 
 Severity = Literal["error", "warning", "info"]
@@ -43,7 +43,7 @@ Severity = Literal["error", "warning", "info"]
 #: Write units of each array that a deep check reads again from the inputs, spread over the genome.
 N_SAMPLES = 8
 
-_BANDS = ("count", *BALANCED_VARIABLES, "contact")
+_BANDS = ("count", *WEIGHTED_VARIABLES, *HICDCPLUS_VARIABLES, "akita", "contact")
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ def _check_values(tasks: list[_UnitTask], summaries: list[_Summary]) -> Iterator
             yield Finding("error", where, f"cannot be read at {damage}")
         if n_inf:
             yield Finding("error", where, f"{n_inf} values are infinite")
-        if task.variable in _BANDS and info.kind == "contacts" and low < 0:
+        if task.variable in _BANDS and task.variable not in SIGNED_VARIABLES and info.kind == "contacts" and low < 0:
             yield Finding("error", where, f"contacts are negative, down to {low:g}")
         if task.variable == "count" and task.grid is not None:
             # Counts are missing on chromosomes that the input does not list, and nowhere else.
@@ -318,7 +318,7 @@ def _check_derived(path: Path, info: GroupInfo, ds: xr.Dataset) -> Iterator[Find
     grid, n_diagonals = grid_of(ds), ds.sizes["diagonal"]
     ignored = json.loads(ds.attrs["ignore_diags"])
     reach = partial(per_bin_reach, path, info.path, grid=grid, n_diagonals=n_diagonals)
-    variables = [name for name in _BANDS if name in ds]
+    variables = [name for name in _BANDS if f"expected_{name}" in ds]
     shape = (len(grid.assembly), n_diagonals)
     sums = {name: np.zeros(shape) for name in variables}
     numbers = {name: np.zeros(shape, dtype=np.int64) for name in variables}
@@ -332,6 +332,7 @@ def _check_derived(path: Path, info: GroupInfo, ds: xr.Dataset) -> Iterator[Find
                 band = count
                 if name != "count":
                     band = read_region(path, info.path, name, rows)
+                if name in WEIGHTED_VARIABLES:
                     weight = reach(f"weight_{name}", first=first, last=last, beyond=np.nan)
                     again = balance_band(count, weight, ignored[name]).astype(np.float32)
                     wrong[name] += int(np.count_nonzero((band != again) & ~(np.isnan(band) & np.isnan(again))))

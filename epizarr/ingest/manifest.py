@@ -10,40 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from epizarr.errors import InputNotFoundError, ManifestError, StoreError, nearest_match, raise_all
-from epizarr.io.store import check_name
-from epizarr.schema import BALANCED_VARIABLES
+from epizarr.errors import InputNotFoundError, ManifestError, nearest_match, raise_all
+from epizarr.ingest.computed import ComputedEntry, read_computed
+from epizarr.ingest.toml_table import InputFile, Table
+from epizarr.schema import WEIGHTED_VARIABLES
 
 #: The one version of the manifest's layout that is read.
 MANIFEST_SCHEMA = 1
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class InputFile:
-    """A file named in a manifest.
-
-    Parameters
-    ----------
-    path
-        Where it is on this machine. For contacts without the group.
-    uri
-        As the manifest writes it: this is what the store records.
-    group
-        Group inside an HDF5 file (``"resolutions/10000"``), or empty.
-    sha256
-        What its content must hash to, or None if the manifest does not say.
-    origin
-        Free text: where the file came from and what it is.
-    """
-
-    path: Path
-    uri: str
-    group: str = ""
-    sha256: str | None = None
-    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,13 +36,21 @@ class TrackEntry:
 
 @dataclass(frozen=True)
 class ContactsEntry:
-    """One ``[[cell_type.contacts]]`` of a manifest. ``normalisations`` maps a variable to the stored vector's name."""
+    """One ``[[cell_type.contacts]]`` of a manifest.
+
+    ``normalisations`` maps a variable to the stored vector's name; ``computed`` is what epizarr works out from the counts.
+    ``bins_file`` and ``chrom`` belong to contacts in text; ``extent`` is the one locus that an assay covers.
+    """
 
     input: InputFile
     binsize: int
     normalisations: Mapping[str, str]
     weights_are: Literal["multiplicative", "divisive"] | None = None
     rename_chroms: Mapping[str, str] = field(default_factory=dict)
+    computed: ComputedEntry = field(default_factory=ComputedEntry)
+    bins_file: InputFile | None = None
+    chrom: str | None = None
+    extent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,80 +108,14 @@ def load_manifest(path: str | Path, env: Mapping[str, str] | None = None) -> Man
     return manifest
 
 
-class _Table:
-    """One table of the manifest: hands out its values, notes what is wrong with them.
-
-    A value that cannot be used is replaced by an empty one of its type, so that reading goes on and finds the rest.
-    """
-
-    def __init__(self, content: Any, where: str, known: Sequence[str], problems: list[str]) -> None:
-        self.where = where
-        self.problems = problems
-        self.content: dict[str, Any] = content if isinstance(content, dict) else {}
-        if not isinstance(content, dict):
-            self.problem(f"is {type(content).__name__}, a table is needed")
-        for key in self.content:
-            if key not in known:
-                self.problem(f"has an unknown key {key!r}.{nearest_match(key, known)} Known keys: {', '.join(known)}")
-
-    def problem(self, text: str) -> None:
-        self.problems.append(f"{self.where} {text}")
-
-    def text(self, key: str, default: str | None = None) -> str:
-        """Text; required if there is no default."""
-        value = self.content.get(key, default)
-        if isinstance(value, str):
-            return value
-        self.problem(f"needs {key!r}" if value is None else f"{key!r} is {value!r}, text is needed")
-        return ""
-
-    def choice(self, key: str, allowed: Sequence[str], default: str | None = None) -> str:
-        value = self.text(key, default)
-        if value not in allowed and (value or key in self.content):
-            self.problem(f"{key!r} is {value!r}; it is one of {', '.join(map(repr, allowed))}")
-        return value
-
-    def positive(self, key: str, default: int | None = None) -> int:
-        value = self.content.get(key, default)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-        self.problem(f"needs {key!r}" if value is None else f"{key!r} is {value!r}, a positive whole number is needed")
-        return 0
-
-    def texts(self, key: str) -> dict[str, str]:
-        """Table of text to text, empty if it is not there."""
-        value = self.content.get(key, {})
-        if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
-            return dict(value)
-        self.problem(f'{key!r} is {value!r}, a table of names such as {{ a = "b" }} is needed')
-        return {}
-
-    def tables(self, key: str) -> list[Any]:
-        value = self.content.get(key, [])
-        if isinstance(value, list):
-            return value
-        self.problem(f"{key!r} is to be written with double brackets: [[{key}]]")
-        return []
-
-    def name(self, key: str) -> str:
-        """Text that may name a folder of the store."""
-        value = self.text(key)
-        if value:
-            try:
-                check_name(value, key)
-            except StoreError as error:
-                self.problem(f"has {error}".rstrip("."))
-        return value
-
-
 def _read_manifest(
     path: Path, text: str, content: dict[str, Any], env: Mapping[str, str], problems: list[str]
 ) -> Manifest:
-    top = _Table(content, "the manifest", ("schema", "store", "cell_type"), problems)
+    top = Table(content, "the manifest", ("schema", "store", "cell_type"), problems)
     if content.get("schema") != MANIFEST_SCHEMA:
         top.problem(f"needs schema = {MANIFEST_SCHEMA}, it has {content.get('schema')!r}")
     known = ("assembly", "chrom_sizes", "chromosomes", "span_bp", "track_binsize", "blacklist")
-    store = _Table(content.get("store", {}), "[store]", known, problems)
+    store = Table(content.get("store", {}), "[store]", known, problems)
     span_bp = store.positive("span_bp", 2_000_000)
     track_binsize = store.positive("track_binsize", 100)
     chromosomes = store.content.get("chromosomes")
@@ -235,7 +153,7 @@ def _read_manifest(
 def _read_cell(content: Any, number: int, path: Path, env: Mapping[str, str], problems: list[str]) -> CellTypeEntry:
     name = content.get("name") if isinstance(content, dict) else None
     where = f"cell type {name!r}" if isinstance(name, str) else f"[[cell_type]] number {number}"
-    table = _Table(content, where, ("name", "tracks", "contacts"), problems)
+    table = Table(content, where, ("name", "tracks", "contacts"), problems)
     tracks = [_read_track(t, where, path, env, problems) for t in table.tables("tracks")]
     contacts = [_read_contacts(t, where, path, env, problems) for t in table.tables("contacts")]
     if not tracks and not contacts:
@@ -248,7 +166,7 @@ def _read_cell(content: Any, number: int, path: Path, env: Mapping[str, str], pr
 def _read_track(content: Any, cell: str, path: Path, env: Mapping[str, str], problems: list[str]) -> TrackEntry:
     known = ("name", "file", "uncovered", "accession", "strand", "rename_chroms", "sha256", "origin")
     name = content.get("name") if isinstance(content, dict) else None
-    table = _Table(content, f"{cell}, track {name!r}:", known, problems)
+    table = Table(content, f"{cell}, track {name!r}:", known, problems)
     return TrackEntry(
         name=table.name("name"),
         input=_input(table, "file", path, env),
@@ -260,28 +178,36 @@ def _read_track(content: Any, cell: str, path: Path, env: Mapping[str, str], pro
 
 
 def _read_contacts(content: Any, cell: str, path: Path, env: Mapping[str, str], problems: list[str]) -> ContactsEntry:
-    known = ("file", "binsize", "normalisations", "weights_are", "rename_chroms", "sha256", "origin")
+    own = ("file", "binsize", "normalisations", "weights_are", "rename_chroms", "sha256", "origin")
+    known = (*own, "compute", "ice", "hicdcplus", "akita", "bins_file", "chrom", "extent")
     file = content.get("file") if isinstance(content, dict) else None
-    table = _Table(content, f"{cell}, contacts {file!r}:", known, problems)
+    table = Table(content, f"{cell}, contacts {file!r}:", known, problems)
     normalisations = table.texts("normalisations")
     for variable in normalisations:
-        if variable not in BALANCED_VARIABLES:
+        if variable not in WEIGHTED_VARIABLES:
             table.problem(
                 f"'normalisations' names {variable!r}, which is no variable of the store."
-                f'{nearest_match(variable, BALANCED_VARIABLES)} Write {{ variable = "name in the file" }} with one of '
-                f"{', '.join(BALANCED_VARIABLES)}"
+                f'{nearest_match(variable, WEIGHTED_VARIABLES)} Write {{ variable = "name in the file" }} with one of '
+                f"{', '.join(WEIGHTED_VARIABLES)}"
             )
     weights_are = table.choice("weights_are", ("multiplicative", "divisive"), "") or None
+    computed = read_computed(
+        table, normalisations, lambda t, key: _input(t, key, path, env), has_extent="extent" in table.content
+    )
     return ContactsEntry(
         input=_input(table, "file", path, env),
         binsize=table.positive("binsize"),
         normalisations=normalisations,
         weights_are=cast(Literal["multiplicative", "divisive"] | None, weights_are),
         rename_chroms=table.texts("rename_chroms"),
+        computed=computed,
+        bins_file=_input(table, "bins_file", path, env) if "bins_file" in table.content else None,
+        chrom=table.text("chrom", "") or None,
+        extent=table.text("extent", "") or None,
     )
 
 
-def _input(table: _Table, key: str, manifest: Path, env: Mapping[str, str]) -> InputFile:
+def _input(table: Table, key: str, manifest: Path, env: Mapping[str, str]) -> InputFile:
     """Read a path and what goes with it."""
     uri = table.text(key)
 

@@ -4,7 +4,7 @@
 inputs of a finished group are found by :func:`epizarr.ingest.run.ingest_manifest`, still before anything is written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +13,15 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from epizarr.errors import EpizarrError, ManifestError, raise_all
+from epizarr.errors import EpizarrError, ManifestError, nearest_match, raise_all
 from epizarr.genome import Assembly, BinGrid
-from epizarr.ingest.manifest import CellTypeEntry, ContactsEntry, InputFile, Manifest, TrackEntry
+from epizarr.ingest.manifest import CellTypeEntry, ContactsEntry, Manifest, TrackEntry
+from epizarr.ingest.toml_table import InputFile
 from epizarr.io.bed import read_intervals
 from epizarr.io.bigwig import inspect_bigwig
 from epizarr.io.chromsizes import check_file_assembly, open_assembly
 from epizarr.io.contacts import ContactsFile, open_contacts_file
+from epizarr.io.fasta import inspect_fasta, match_assembly
 from epizarr.io.store import (
     BAND_ROWS,
     TRACK_CHUNK,
@@ -32,9 +34,12 @@ from epizarr.io.store import (
     has_group,
     open_group,
 )
+from epizarr.schema import TARGET_VARIABLES, WEIGHTED_VARIABLES
 
 #: Memory that reading takes besides its result, as the readers state it.
 _READ_TRACK_BYTES, _READ_BAND_BYTES, _READ_MARGINALS_BYTES = 30 << 20, 250 << 20, 500 << 20
+#: Memory of the fits, as :mod:`epizarr.normalize` states it: a pixel being balanced, a sampled pair, a pair with a q-value.
+_KR_PIXEL_BYTES, _SAMPLED_PAIR_BYTES, _QVALUE_PAIR_BYTES = 45, 100, 64
 #: A block task takes up to 8 chunks of rows, and at most this many pixels.
 _BLOCK_CHUNKS, _BLOCK_PIXELS = 8, 1 << 23
 
@@ -152,13 +157,32 @@ class ContactsPlan:
     @property
     def inputs(self) -> list[InputFile]:
         """Every file the group is made from."""
-        return [*([self.blacklist] if self.blacklist else []), self.entry.input]
+        e = self.entry
+        bins = [e.bins_file] if e.bins_file else []
+        return [*([self.blacklist] if self.blacklist else []), e.input, *bins, *e.computed.inputs.values()]
+
+    @property
+    def weighted(self) -> tuple[str, ...]:
+        """Variables that are products of counts and weights."""
+        computed = set(self.entry.computed.variables) & set(WEIGHTED_VARIABLES)
+        return tuple(sorted(computed | set(self.entry.normalisations)))
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """All variables but ``count``."""
+        return (*self.weighted, *(v for v in self.entry.computed.variables if v not in WEIGHTED_VARIABLES))
+
+    @property
+    def summarised(self) -> tuple[str, ...]:
+        """Variables that get an ``expected_*``: counts, and what a model may be trained on."""
+        return ("count", *(v for v in self.bands if v in TARGET_VARIABLES))
 
     @property
     def ignore_diags(self) -> dict[str, int]:
-        """Diagonals that each variable's weights ignore."""
+        """Diagonals that each variable leaves out; only variables that may leave some."""
         found = self.file.info.normalisations
-        return {variable: found[name].ignore_diags for variable, name in sorted(self.entry.normalisations.items())}
+        stored = {variable: found[name].ignore_diags for variable, name in self.entry.normalisations.items()}
+        return dict(sorted((stored | self.entry.computed.ignore_diags).items()))
 
     def parameters(self) -> dict[str, Any]:
         """What besides the file's content decides the stored values."""
@@ -168,6 +192,9 @@ class ContactsPlan:
             "group": e.input.group,
             "normalisations": {v: [n, found[n].convention] for v, n in sorted(e.normalisations.items())},
             "rename_chroms": dict(sorted(e.rename_chroms.items())),
+            # Not there where not used, so that groups of before these keys compare as equal.
+            **({"computed": e.computed.settings()} if e.computed.variables else {}),
+            **{key: value for key, value in (("chrom", e.chrom), ("extent", e.extent)) if value is not None},
         }
 
     @cached_property
@@ -175,12 +202,15 @@ class ContactsPlan:
         """Layout of the group's arrays."""
         n, k, n_chroms = self.grid.n_bins, self.n_diagonals, len(self.grid.assembly)
         arrays = {"bad_bin": ArraySpec(("bin",), (n,), "b1")}
-        for name in ("count", *sorted(self.entry.normalisations)):
+        stored_as = self.entry.normalisations
+        for name in ("count", *self.bands):
             arrays[name] = ArraySpec(("bin", "diagonal"), (n, k), "f4", (BAND_ROWS, k))
-            arrays[f"expected_{name}"] = ArraySpec(("chroms", "diagonal"), (n_chroms, k), "f8", attrs={"of": name})
-            arrays[f"n_valid_{name}"] = ArraySpec(("chroms", "diagonal"), (n_chroms, k), "i8", attrs={"of": name})
-            if name != "count":
-                attrs = {"stored_as": self.entry.normalisations[name], "ignore_diags": self.ignore_diags[name]}
+            if name in self.summarised:
+                arrays[f"expected_{name}"] = ArraySpec(("chroms", "diagonal"), (n_chroms, k), "f8", attrs={"of": name})
+                arrays[f"n_valid_{name}"] = ArraySpec(("chroms", "diagonal"), (n_chroms, k), "i8", attrs={"of": name})
+            if name in self.weighted:
+                origin = {"stored_as": stored_as[name]} if name in stored_as else {"computed_by": "epizarr"}
+                attrs = origin | {"ignore_diags": self.ignore_diags[name]}
                 arrays[f"weight_{name}"] = ArraySpec(("bin",), (n,), "f8", attrs=attrs)
         return arrays
 
@@ -200,16 +230,38 @@ class ContactsPlan:
 
     @property
     def n_tasks(self) -> int:
-        """Number of tasks if none is done yet: marginals of each chromosome, blocks, masks and expected values."""
-        return len(self.chroms) + len(self.blocks) + 2
+        """Number of tasks if none is done yet: marginals and fits of each chromosome, blocks, masks and expected values."""
+        computed = self.entry.computed
+        n_fits = ("ice" in computed.variables) + (computed.hicdcplus.features == "fasta")
+        n_fits += len(self.chroms) * (bool(computed.chrom_weights) + bool(computed.hicdcplus_variables))
+        return len(self.chroms) + n_fits + len(self.blocks) + 2
 
     @property
     def peak_bytes(self) -> int:
         """Most memory of one task, in bytes."""
         lo, hi = self.blocks[0]
+        computed = self.entry.computed
+        longest = int(self.grid.chrom_n_bins.max())
         # Counts and one balanced band at a time, in both widths, and the masks; float64 bands are temporary.
-        block = _READ_BAND_BYTES + (hi - lo) * self.n_diagonals * (4 + 8 + 8 + 4 + 4 + 2)
-        return max(block, _READ_MARGINALS_BYTES + 3 * 8 * int(self.grid.chrom_n_bins.max()))
+        a_pixel = 4 + 8 + 8 + 4 + 4 + 2
+        if computed.hicdcplus_variables:
+            a_pixel += 5 * 8 + 4 * len(computed.hicdcplus_variables)
+        block = _READ_BAND_BYTES + (hi - lo) * self.n_diagonals * a_pixel
+        if "akita" in computed.variables:
+            block += (hi - lo + 4 * self.n_diagonals) * 2 * self.n_diagonals * (4 + 8 + 8 + 8)
+        peaks = [block, _READ_MARGINALS_BYTES + 3 * 8 * longest]
+        if computed.chrom_weights:
+            # How many pixels a chromosome has is not known before it is read. A pixel takes a byte of the file at least.
+            share = self.entry.input.path.stat().st_size * longest / self.grid.n_bins
+            peaks.append(int(min(longest**2 / 2, share) * _KR_PIXEL_BYTES))
+        if computed.hicdcplus_variables:
+            pairs = longest * (computed.hicdcplus.settings.max_distance // self.grid.binsize + 1)
+            q_bytes = _QVALUE_PAIR_BYTES if "hicdcplus_qvalue" in computed.variables else 0
+            sampled = computed.hicdcplus.settings.sample_fraction * _SAMPLED_PAIR_BYTES
+            peaks.append(_READ_BAND_BYTES + int(pairs * (4 + 2 + sampled + q_bytes)))
+        if computed.hicdcplus.features == "fasta":
+            peaks.append(150_000_000 + int(2.2 * max(self.grid.assembly.chrom_lengths)))
+        return max(peaks)
 
 
 GroupPlan = TracksPlan | ContactsPlan
@@ -270,7 +322,7 @@ class Plan:
                     f" in shards {_shape(spec.shards)}" if spec.shards else ""
                 )
                 lines.append(
-                    f"  {name:<18} {np.dtype(spec.dtype).name:<8} {_shape(spec.shape):<16} {cut:<40} {_size(spec.n_bytes):>9}"
+                    f"  {name:<26} {np.dtype(spec.dtype).name:<8} {_shape(spec.shape):<16} {cut:<40} {_size(spec.n_bytes):>9}"
                 )
         lines.append(
             f"{_size(self.n_bytes)} before compression, {self.n_tasks} tasks, at most {_size(self.peak_bytes)} of memory each"
@@ -324,6 +376,7 @@ def plan_ingest(manifest: Manifest, store: str | Path, *, overwrite: bool = Fals
                 groups.append(TracksPlan(cell, grid, ordered, intervals, blacklist, action, n_old))
         for entry in cell.contacts:
             found = _inspect_contacts(cell, entry, assembly, problems)
+            _inspect_feature_files(cell, entry, assembly, problems)
             if found is not None:
                 file, chroms = found
                 grid = assembly.bins(entry.binsize)
@@ -363,13 +416,45 @@ def _inspect_contacts(
 ) -> tuple[ContactsFile, dict[str, str]] | None:
     uri = str(entry.input.path) + (f"::{entry.input.group}" if entry.input.group else "")
     try:
-        file = open_contacts_file(uri, entry.binsize, convention=entry.weights_are)
+        old_names = {new: old for old, new in entry.rename_chroms.items()}
+        file = open_contacts_file(
+            uri,
+            entry.binsize,
+            convention=entry.weights_are,
+            bins_path=None if entry.bins_file is None else entry.bins_file.path,
+            chrom=entry.chrom,
+            # Sparse text does not tell how long its chromosomes are.
+            chrom_lengths={old_names.get(chrom, chrom): length for chrom, length in assembly},
+        )
         chroms = check_file_assembly(file.info, assembly, entry.rename_chroms)
+        if entry.extent is not None:
+            region = assembly.region(entry.extent)
+            file = file.with_extent(region, chroms.get(region.chrom))
         file.require_normalisations(sorted(set(entry.normalisations.values())), list(chroms.values()))
     except EpizarrError as error:
         problems.append(f"cell type {cell.name!r}, contacts at {entry.binsize} bp: {error}")
         return None
     return file, chroms
+
+
+def _inspect_feature_files(cell: CellTypeEntry, entry: ContactsEntry, assembly: Assembly, problems: list[str]) -> None:
+    """Refuse a sequence or a mappability that does not belong to the assembly."""
+    h, inputs = entry.computed.hicdcplus, entry.computed.inputs
+    checks: dict[str, Callable[[Path], object]] = {
+        "fasta": lambda path: match_assembly(inspect_fasta(path), assembly, h.rename_fasta),
+        "mappability": lambda path: check_file_assembly(inspect_bigwig(path), assembly, h.rename_mappability),
+    }
+    for kind, file in inputs.items():
+        try:
+            checks[kind](file.path)
+        except EpizarrError as error:
+            problems.append(f"cell type {cell.name!r}, contacts at {entry.binsize} bp, {kind}: {error}")
+    problems += [
+        f"cell type {cell.name!r}, contacts at {entry.binsize} bp: 'leave_out' names {chrom!r}, which is not in assembly "
+        f"{assembly.name!r}.{nearest_match(chrom, assembly.chrom_names)}"
+        for chrom in h.leave_out
+        if chrom not in assembly
+    ]
 
 
 def _action(store: Path, group: str) -> Action:

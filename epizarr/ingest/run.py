@@ -17,8 +17,10 @@ from typing import Any
 
 from epizarr.cluster import run_tasks
 from epizarr.errors import ManifestError, StoreError, raise_all
-from epizarr.ingest.manifest import InputFile, load_manifest
+from epizarr.ingest.computed import AKITA_FROM
+from epizarr.ingest.manifest import load_manifest
 from epizarr.ingest.masks import BAD_BIN_RULE
+from epizarr.ingest.normalizing import ComputedBands, computed_record, computed_weights, fit_tasks
 from epizarr.ingest.plan import ContactsPlan, GroupPlan, Plan, TracksPlan, plan_ingest
 from epizarr.ingest.tasks import (
     BlacklistTask,
@@ -29,6 +31,7 @@ from epizarr.ingest.tasks import (
     write_expected,
     write_masks,
 )
+from epizarr.ingest.toml_table import InputFile
 from epizarr.io.files import file_sha256, replace_file
 from epizarr.io.ledger import WORK, Lease, Ledger, work_folder
 from epizarr.io.store import (
@@ -341,21 +344,44 @@ class _GroupWriter:
         digest = self._digest(self.inputs)
         chroms = [(i, c) for i, c in enumerate(p.grid.assembly.chrom_names) if c in p.chroms]
         marginals = [MarginalsTask(self.store, p.path, digest, p.file, i, c, p.chroms[c]) for i, c in chroms]
-        self._run_open(marginals, f"{p.path}: marginals")
+        computed = p.entry.computed
+        fits, later_fits = fit_tasks(self.store, p.path, digest, p.grid, p.file, p.chroms, computed)
+        self._run_open([*marginals, *fits], f"{p.path}: marginals and weights" if fits else f"{p.path}: marginals")
+        self._run_open(later_fits, f"{p.path}: fits")
         normalisations = dict(sorted(p.entry.normalisations.items()))
-        write_masks(self.store, p.path, p.grid, p.file, p.chroms, normalisations, p.intervals, marginals)
+        weights = computed_weights(self.store, p.path, p.grid, p.chroms, computed)
+        write_masks(self.store, p.path, p.grid, p.file, p.chroms, normalisations, p.intervals, marginals, weights)
+        ignored = p.ignore_diags
+        others = ComputedBands(
+            self.store, p.path, p.grid, p.n_diagonals, p.file, dict(p.chroms), computed, ignored.get(AKITA_FROM, 0)
+        )
         blocks = [
-            BlockTask(self.store, p.path, digest, p.grid, p.n_diagonals, p.file, dict(p.chroms), p.ignore_diags, lo, hi)
+            BlockTask(
+                self.store,
+                p.path,
+                digest,
+                p.grid,
+                p.n_diagonals,
+                p.file,
+                dict(p.chroms),
+                p.weighted,
+                others,
+                ignored,
+                lo,
+                hi,
+            )
             for lo, hi in p.blocks
         ]
         self._run_open(blocks, p.path)
-        is_diagonal_empty = write_expected(
-            self.store, p.path, p.grid, p.n_diagonals, ["count", *normalisations], blocks
-        )
-        return {
-            "ignore_diags": json.dumps(p.ignore_diags),
-            "min_diagonal": max(*p.ignore_diags.values(), int(is_diagonal_empty), 0),
+        is_diagonal_empty = write_expected(self.store, p.path, p.grid, p.n_diagonals, p.summarised, blocks)
+        last = {
+            "ignore_diags": json.dumps(ignored),
+            "min_diagonal": max(*ignored.values(), int(is_diagonal_empty), 0),
         }
+        if computed.variables:
+            record = computed_record(self.store, p.path, p.grid, p.chroms, computed)
+            last["computed"] = json.dumps(record, sort_keys=True)
+        return last
 
     def _digest(self, inputs: Sequence[Mapping[str, Any]]) -> str:
         """Hash of everything that decides a task's values."""
@@ -407,7 +433,10 @@ def _input_entries(group: GroupPlan, hashes: Mapping[Path, str]) -> list[dict[st
     entries = [] if group.blacklist is None else [entry("blacklist", "blacklist", group.blacklist, {})]
     if isinstance(group, TracksPlan):
         return entries + [entry("track", t.entry.name, t.entry.input, t.parameters()) for t in group.tracks]
-    return [*entries, entry("contacts", "contacts", group.entry.input, group.parameters())]
+    entries.append(entry("contacts", "contacts", group.entry.input, group.parameters()))
+    others = {"bins": group.entry.bins_file} if group.entry.bins_file else {}
+    others |= group.entry.computed.inputs
+    return entries + [entry(kind, kind, file, {}) for kind, file in others.items()]
 
 
 def _content(inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

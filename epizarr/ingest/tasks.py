@@ -7,7 +7,7 @@ in the ledger, and later steps read them in a fixed order, so that sums come out
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from epizarr.io.bigwig import read_bin_means
 from epizarr.io.contacts import ContactsFile
 from epizarr.io.ledger import Ledger, work_folder
 from epizarr.io.store import read_region, write_region
+from epizarr.schema import TARGET_VARIABLES
 from epizarr.transforms import mean_of_sums
 
 
@@ -145,6 +146,7 @@ def write_masks(
     normalisations: Mapping[str, str],
     intervals: pd.DataFrame,
     marginals: Sequence[MarginalsTask],
+    computed_weights: Mapping[str, np.ndarray],
 ) -> None:
     """Write ``bad_bin`` and every ``weight_*``: per-bin arrays of the genome, a few bytes a bin. Cheap, so never marked."""
     sums = np.zeros(grid.n_bins)
@@ -158,16 +160,31 @@ def write_masks(
             first, last = grid.chrom_extent(chrom)
             weights[first:last] = file.weights(name, chrom, file_chrom)
         write_region(store, group, f"weight_{variable}", {}, weights)
+    for variable, weights in computed_weights.items():
+        write_region(store, group, f"weight_{variable}", {}, weights)
+
+
+class OtherBands(Protocol):
+    """Variables that are no products of weights; see :class:`epizarr.ingest.normalizing.ComputedBands`."""
+
+    def rows(self, lo: int, hi: int, count: np.ndarray) -> dict[str, np.ndarray]:
+        """Bands of rows ``[lo, hi)`` of the genome by variable, float32, from their counts."""
+        ...
 
 
 @dataclass(frozen=True)
 class BlockTask(Task):
-    """Counts and balanced contacts of band rows ``[lo, hi)``, and their sums by diagonal for the expected values."""
+    """Counts and normalised contacts of band rows ``[lo, hi)``, and their sums by diagonal for the expected values.
+
+    ``weighted`` are the variables that are products of counts and weights, ``others`` gives the rest.
+    """
 
     grid: BinGrid
     n_diagonals: int
     file: ContactsFile
     chroms: Mapping[str, str]
+    weighted: tuple[str, ...]
+    others: OtherBands
     ignore_diags: Mapping[str, int]
     lo: int
     hi: int
@@ -184,10 +201,14 @@ class BlockTask(Task):
         write_region(self.store, self.group, "count", rows, count)
         results: dict[str, np.ndarray] = {"main_diagonal": np.asarray(np.nansum(count[:, 0], dtype=np.float64))}
         self._add_sums(results, "count", count)
-        for variable in self.ignore_diags:
+        for variable in self.weighted:
             balanced = self._balance(count, variable)
             write_region(self.store, self.group, variable, rows, balanced)
             self._add_sums(results, variable, balanced)
+        for variable, band in self.others.rows(self.lo, self.hi, count).items():
+            write_region(self.store, self.group, variable, rows, band)
+            if variable in TARGET_VARIABLES:
+                self._add_sums(results, variable, band)
         self.ledger.save(self.name, results)
 
     def _balance(self, count: np.ndarray, variable: str) -> np.ndarray:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Colours that stay apart for colour-blind readers (Okabe & Ito), darkest first.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195")
-_MISSING = "#c9ccd1"
+MISSING_COLOUR = "#c9ccd1"
 _DPI = 150
 #: Samples a bin and axis when a map is turned; more than the pixels that a bin gets in a figure.
 _SAMPLES_PER_BIN = 4
@@ -134,11 +134,11 @@ def contact_figure(window: MapWindow) -> Figure:
         wspace=0.025,
     )
     norm = Normalize(*_colour_limits(window.maps[0][1]))
-    cmap = _fall()
+    cmap = fall_colours()
     axes = []
     for row, (title, band) in enumerate(window.maps):
         axis = figure.add_subplot(grid[row, 0])
-        _draw_map(axis, band, window, cmap, norm)
+        draw_map(axis, band, window, cmap, norm)
         axis.text(
             0.008, 0.93, title, transform=axis.transAxes, va="top", fontsize=10, weight="bold",
             bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 2.0},
@@ -160,7 +160,8 @@ def contact_figure(window: MapWindow) -> Figure:
     return figure
 
 
-def _draw_map(axis: Axes, band: np.ndarray, window: MapWindow, cmap: Colormap, norm: Any) -> None:
+def draw_map(axis: Axes, band: np.ndarray, window: MapWindow, cmap: Colormap, norm: Any) -> None:
+    """Draw one band of a window, turned by 45 degrees, with the distance as its vertical axis."""
     n_bins = -(-(window.end - window.start) // window.binsize)
     image = rotate_band(band, window.margin_bins, n_bins)
     reach = band.shape[1] * window.binsize / 1e6
@@ -185,7 +186,7 @@ def _draw_track(axis: Axes, track: TrackPanel, window: MapWindow, colour: str) -
     missing = np.isnan(signal)
     upper = track.upper if track.upper > 0 else 1.0
     axis.stairs(np.minimum(np.where(missing, 0.0, signal), upper), edges, fill=True, color=colour, linewidth=0)
-    axis.stairs(np.where(missing, upper, 0.0), edges, fill=True, color=_MISSING, linewidth=0)
+    axis.stairs(np.where(missing, upper, 0.0), edges, fill=True, color=MISSING_COLOUR, linewidth=0)
     axis.set_ylim(0, upper)
     axis.set_yticks([])
     axis.text(-0.008, 0.62, track.name, transform=axis.transAxes, ha="right", va="center", fontsize=9)
@@ -210,13 +211,15 @@ def _colour_limits(band: np.ndarray) -> tuple[float, float]:
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
 
 
-def _fall() -> Colormap:
+def fall_colours() -> Colormap:
     """White over yellow and red to black, the usual colours of Hi-C maps; missing is grey."""
     import matplotlib
     from matplotlib.colors import LinearSegmentedColormap
 
     middle = matplotlib.colormaps["YlOrRd"](np.linspace(0, 1, 9))
-    return LinearSegmentedColormap.from_list("fall", [(1, 1, 1, 1), *middle, (0, 0, 0, 1)]).with_extremes(bad=_MISSING)
+    return LinearSegmentedColormap.from_list("fall", [(1, 1, 1, 1), *middle, (0, 0, 0, 1)]).with_extremes(
+        bad=MISSING_COLOUR
+    )
 
 
 def distance_figure(scores: xr.Dataset) -> Figure:

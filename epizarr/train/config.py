@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import tomli_w
 
 from epizarr.errors import ConfigError, InputNotFoundError, nearest_match, raise_all
-from epizarr.schema import BALANCED_VARIABLES
+from epizarr.schema import TARGET_VARIABLES
 from epizarr.transforms import DEFAULT_TRACK_TRANSFORM, TARGET_TRANSFORMS, TRACK_TRANSFORMS
 
 Kind = Literal["scientific", "execution"]
@@ -67,7 +67,7 @@ class DataConfig:
 class TargetConfig:
     """What is predicted."""
 
-    variable: str = _field("ice", "variable of the contacts group", choices=("count", *BALANCED_VARIABLES))
+    variable: str = _field("ice", "variable of the contacts group", choices=("count", *TARGET_VARIABLES))
     transform: str = _field(
         DEFAULT_TRANSFORM,
         "transform of the target; 'default': the variable's own",

@@ -121,3 +121,21 @@ def test_chr21__runs_from_files_to_a_report(shared, tmp_path, monkeypatch):
     results = chr21.compute(tmp_path / "chr21.zarr", "small")
     assert isinstance(chr21.plot(results), Figure)
     assert "Peak-derived signal, not coverage" in (tmp_path / "small.html").read_text()
+
+
+def test_targets__compute_compares_targets_on_a_simulated_store(tmp_path):
+    targets = load_study("targets")
+    manifest = tmp_path / "genome" / "manifest.toml"
+    assert run(["simulate", str(tmp_path / "genome"), "--size", "tiny", "--seed", "5"]) == 0
+    entry = "[[cell_type.contacts]]\n"
+    computed = 'compute = ["kr", "hicdcplus_oe", "hicdcplus_zscore", "akita"]\n'
+    tables = '\n[cell_type.contacts.hicdcplus]\nfeatures = "none"\n'
+    manifest.write_text(manifest.read_text().replace(entry, entry + computed) + tables)
+    assert run(["ingest", str(manifest), "-o", str(tmp_path / "s.zarr")]) == 0
+    results = targets.compute(tmp_path / "s.zarr", "SIM1")
+    assert list(results.target.values) == list(targets.TARGETS)
+    assert results.n_pixels > 1000
+    pearson = results.pearson.to_pandas()
+    assert pearson.loc["ice", "kr"] > 0.9
+    assert pearson.loc["hicdcplus_oe", "hicdcplus_zscore"] > 0.99
+    assert pearson.loc["ice", "akita"] > 0.3

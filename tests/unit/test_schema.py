@@ -56,6 +56,10 @@ def test_schema_markdown__is_the_page_in_stores():
     assert page.read_text() == schema.schema_markdown(), "run `make schema`"
 
 
-def test_balanced_variables__are_bands_other_than_count():
-    assert {"ice", "kr"} <= set(schema.BALANCED_VARIABLES)
-    assert "count" not in schema.BALANCED_VARIABLES
+def test_target_variables__are_declared_bands_other_than_count():
+    for name in (*schema.TARGET_VARIABLES, *schema.WEIGHTED_VARIABLES, *schema.HICDCPLUS_VARIABLES):
+        spec = schema.CONTACTS.spec(name)
+        assert spec is not None
+        assert spec.dims == ("bin", "diagonal")
+    assert "count" not in schema.TARGET_VARIABLES
+    assert {"hicdcplus_oe", "hicdcplus_qvalue"} <= set(schema.HICDCPLUS_VARIABLES)

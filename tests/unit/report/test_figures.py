@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from epizarr.bands import band_from_square
+from epizarr.genome import Assembly
 from epizarr.report.figures import (
     MapWindow,
     TrackPanel,
@@ -13,6 +14,7 @@ from epizarr.report.figures import (
     figure_png,
     rotate_band,
 )
+from epizarr.report.variables import variables_figure
 
 N, K = 30, 8
 
@@ -128,3 +130,31 @@ def test_distance_figure__ceiling_is_dashed(scores):
 
 def test_figure_png__equal_figures_give_equal_bytes(window):
     assert figure_png(contact_figure(window)) == figure_png(contact_figure(window))
+
+
+def test_variables_figure__gives_each_variable_its_own_scale():
+    rng = np.random.default_rng(0)
+    assembly = Assembly.from_table("toy", [("chr1", 400_000), ("chr2", 900_000)])
+    grid = assembly.bins(10_000)
+    shape = (grid.n_bins, 30)
+    contacts = xr.Dataset(
+        {
+            "ice": (("bin", "diagonal"), rng.gamma(1.0, 0.01, shape)),
+            "hicdcplus_oe": (("bin", "diagonal"), rng.gamma(1.0, 1.0, shape)),
+            "akita": (("bin", "diagonal"), rng.normal(size=shape)),
+            "chrom_name": ("chroms", np.array(assembly.chrom_names, dtype=object)),
+            "chrom_length": ("chroms", np.array(assembly.chrom_lengths)),
+        },
+        attrs={"assembly": "toy", "binsize": 10_000},
+    )
+    figure = variables_figure(contacts, "chr2", 100_000, 600_000, reach_bp=200_000)
+    drawn = [axis for axis in figure.axes if axis.images]
+    assert [axis.texts[0].get_text() for axis in drawn] == ["ice", "hicdcplus_oe", "akita"]
+    contact, ratio, score = (axis.images[0].norm for axis in drawn)
+    assert (contact.vmax < 1, ratio.vmin, score.vmin) == (True, 0.0, -score.vmax)
+    assert drawn[0].get_xlim() == (0.1, 0.6)
+    assert drawn[0].get_ylim() == (0, 0.2)
+    # The picture's left corner is drawn from bins before the region, not left empty.
+    assert np.isfinite(drawn[2].images[0].get_array()[:, 0]).mean() > 0.3
+    with pytest.raises(ValueError, match=r"\['kr'\] are not in this group"):
+        variables_figure(contacts, "chr2", 100_000, 600_000, ["kr"])
