@@ -131,6 +131,7 @@ class OptimSettings:
     start_at_mean: bool = _field(False, "the untrained network gives the training mean of each offset")
     warmup_steps: int = _field(0, "steps over which the rate rises to its value; 0: it starts there", least=0)
     clip_norm: float = _field(0.0, "norm that gradients are scaled down to where they exceed it; 0: never", least=0)
+    mirror: bool = _field(False, "half of the examples, drawn anew each epoch, are read backwards")
     block_windows: int = _field(8, "most consecutive windows that are fetched and shuffled as one block", least=1)
     buffer_blocks: int = _field(16, "least blocks among which windows are shuffled", least=1)
 
@@ -230,6 +231,7 @@ NAMED_CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
             "weight_decay": 1e-5,
             "halve_epochs": 12,
             "start_at_mean": True,
+            "mirror": True,
             "warmup_steps": 100,
             "clip_norm": 0.3,
         },

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import zarr
 
-from epizarr.bands import gather_stripes, stripe_margins
+from epizarr.bands import gather_stripes, mirror_stripes, stripe_margins
 from epizarr.io.store import BAND_ROWS, TRACK_SHARD
 from epizarr.train.sources import Source, read_masked_band, read_signal
 from epizarr.transforms import Transform, network_input
@@ -116,6 +116,9 @@ class ExampleReader:
         Sizes of an example.
     target_transform, track_transforms
         Fitted transforms, one a track in the sources' order.
+    partners
+        Track that takes each track's place when a window is read backwards (:func:`epizarr.strands.strand_partners`); None: no
+        window is.
     cache_bytes
         Memory for pieces that nobody holds at the moment. What a caller holds comes on top.
     read_threads
@@ -135,6 +138,7 @@ class ExampleReader:
         target_transform: Transform,
         track_transforms: Sequence[Transform],
         *,
+        partners: Sequence[int] | None,
         cache_bytes: int,
         read_threads: int,
     ) -> None:
@@ -143,6 +147,7 @@ class ExampleReader:
         self.geometry = geometry
         self.target_transform = target_transform
         self.track_transforms = tuple(track_transforms)
+        self.partners = None if partners is None else tuple(partners)
         self.cache_bytes = cache_bytes
         self.read_threads = read_threads
         self._start()
@@ -180,7 +185,8 @@ class ExampleReader:
             for i in range((first + a) // PIECE_TRACK_BINS, _upto(first + b, PIECE_TRACK_BINS))
         ]
         row, _ = self.sources[source].grid.chrom_extent(segment.chrom)
-        a, b = row + max(lo, segment.lo), row + min(hi, segment.hi)
+        beyond = 0 if self.partners is None else 1  # a window read backwards ends one row later
+        a, b = row + max(lo, segment.lo), row + min(hi + beyond, segment.hi)
         return tracks + [PieceKey(True, stretch, i) for i in range(a // PIECE_ROWS, _upto(b, PIECE_ROWS))]
 
     def request(self, keys: Iterable[PieceKey]) -> dict[PieceKey, "Future[Piece]"]:
@@ -211,8 +217,34 @@ class ExampleReader:
         target, valid
             (bin, offset), float32 and bool. NaN and False where a pixel does not count.
         """
+        self._cut_signal(stretch, start, pieces, signal)
+        self._cut_target(stretch, start, pieces, target)
+        np.isfinite(target, out=valid)
+
+    def cut_mirrored(
+        self, stretch: int, start: int, pieces: Pieces, signal: np.ndarray, target: np.ndarray, valid: np.ndarray
+    ) -> None:
+        """Write one example read backwards; arguments as those of :meth:`cut`.
+
+        The network cannot tell it from an example of the other strand: tracks are reversed over exactly the bins that are cut,
+        stranded tracks change places, and stripes follow (:func:`epizarr.bands.mirror_stripes`).
+        """
+        if self.partners is None:
+            raise ValueError("this reader was made without partners: its windows are read forwards only.")
+        n_tracks = len(self.partners)
+        channels = [block + partner for block in range(0, len(signal), n_tracks) for partner in self.partners]
+        forward = np.empty_like(signal)
+        self._cut_signal(stretch, start, pieces, forward)
+        for channel, partner in enumerate(channels):
+            signal[channel] = forward[partner, ::-1]
+        stripes = np.empty((len(target) + 1, target.shape[1]), dtype=target.dtype)
+        self._cut_target(stretch, start, pieces, stripes)
+        target[...] = mirror_stripes(stripes)
+        np.isfinite(target, out=valid)
+
+    def _cut_signal(self, stretch: int, start: int, pieces: Pieces, signal: np.ndarray) -> None:
         geometry = self.geometry
-        source, segment, _ = self.stretches[stretch]
+        source, _, _ = self.stretches[stretch]
         first, a, b = self._track_reach(stretch, start, geometry.n_bins)
         offset = first + start * geometry.stride - geometry.halo  # genome-wide bin of the window's first track bin
         signal[:, : first + a - offset] = 0
@@ -221,8 +253,12 @@ class ExampleReader:
             piece = pieces[PieceKey(False, source, number)].result()
             lo, hi = max(first + a, piece.first), min(first + b, piece.first + piece.values.shape[1])
             signal[:, lo - offset : hi - offset] = piece.values[:, lo - piece.first : hi - piece.first]
+
+    def _cut_target(self, stretch: int, start: int, pieces: Pieces, target: np.ndarray) -> None:
+        """Stripes of as many bins from ``start`` on as ``target`` has rows."""
+        source, segment, _ = self.stretches[stretch]
         row, _ = self.sources[source].grid.chrom_extent(segment.chrom)
-        a, b = row + max(start, segment.lo), row + min(start + geometry.n_bins, segment.hi)
+        a, b = row + max(start, segment.lo), row + min(start + len(target), segment.hi)
         offset = row + start
         target[: a - offset] = np.nan
         target[b - offset :] = np.nan
@@ -230,7 +266,6 @@ class ExampleReader:
             piece = pieces[PieceKey(True, stretch, number)].result()
             lo, hi = max(a, piece.first), min(b, piece.first + len(piece.values))
             target[lo - offset : hi - offset] = piece.values[lo - piece.first : hi - piece.first]
-        np.isfinite(target, out=valid)
 
     def _track_reach(self, stretch: int, start: int, n_bins: int) -> tuple[int, int, int]:
         """Genome-wide id of the chromosome's first track bin, and the chromosome-local track bins that a window may see."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from epizarr.strands import strand_partners
 from epizarr.train.reader import ExampleReader, Geometry, Piece, PieceKey, Stretch
 from epizarr.train.sources import TrainingData
 from epizarr.transforms import Transform
@@ -29,18 +30,28 @@ class EpochPlan:
     stretch, start, block
         For each example: the stretch it lies in, its chromosome-local first bin (which may lie before the stretch), and the
         block it is fetched with; int64.
+    mirrored
+        For each example: whether it is read backwards; bool.
     """
 
     stretch: np.ndarray
     start: np.ndarray
     block: np.ndarray
+    mirrored: np.ndarray
 
     def __len__(self) -> int:
         return len(self.start)
 
 
 def plan_epoch(
-    stretches: Sequence[Stretch], n_bins: int, *, seed: int, epoch: int, block_windows: int, buffer_blocks: int
+    stretches: Sequence[Stretch],
+    n_bins: int,
+    *,
+    seed: int,
+    epoch: int,
+    block_windows: int,
+    buffer_blocks: int,
+    mirror: bool = False,
 ) -> EpochPlan:
     """Lay out a training epoch.
 
@@ -56,6 +67,8 @@ def plan_epoch(
         Most windows of a block. In a small genome blocks are shorter, so that there are ``buffer_blocks`` of them.
     buffer_blocks
         Least number of blocks whose windows are mixed (fewer if there are fewer).
+    mirror
+        Whether each example is read backwards with probability 1/2.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, epoch]))
     phases = rng.integers(0, n_bins, size=len(stretches))
@@ -68,7 +81,8 @@ def plan_epoch(
     for buffer in np.array_split(shuffled, max(1, n_blocks // buffer_blocks)):
         order.append(rng.permutation(np.concatenate([members[block] for block in buffer])))
     mixed = np.concatenate(order)
-    return EpochPlan(plan.stretch[mixed], plan.start[mixed], plan.block[mixed])
+    mirrored = rng.random(len(mixed)) < 0.5 if mirror else np.zeros(len(mixed), dtype=bool)
+    return EpochPlan(plan.stretch[mixed], plan.start[mixed], plan.block[mixed], mirrored)
 
 
 def plan_in_order(stretches: Sequence[Stretch], n_bins: int, *, block_windows: int) -> EpochPlan:
@@ -83,7 +97,10 @@ def _in_blocks(starts: Sequence[np.ndarray], block_windows: int) -> EpochPlan:
     first = np.concatenate([[0], np.cumsum(n_blocks)[:-1]])
     block = [first[i] + np.arange(n) // block_windows for i, n in enumerate(n_windows)]
     stretch = np.repeat(np.arange(len(starts)), n_windows)
-    return EpochPlan(stretch.astype(np.int64), np.concatenate(starts), np.concatenate(block).astype(np.int64))
+    start = np.concatenate(starts)
+    return EpochPlan(
+        stretch.astype(np.int64), start, np.concatenate(block).astype(np.int64), np.zeros(len(start), bool)
+    )
 
 
 class Batch(NamedTuple):
@@ -154,6 +171,8 @@ class Sampler:
         Blocks whose pieces are requested ahead of the block in use.
     seed
         Seed of phases and order; None for one pass in order at phase 0.
+    mirror
+        Whether half of the examples are read backwards.
     """
 
     reader: ExampleReader
@@ -163,6 +182,7 @@ class Sampler:
     buffer_blocks: int
     prefetch_blocks: int
     seed: int | None
+    mirror: bool = False
 
     def plan(self, epoch: int) -> EpochPlan:
         """Examples of an epoch; ``stretch`` counts in ``reader.stretches``."""
@@ -178,8 +198,9 @@ class Sampler:
                 epoch=epoch,
                 block_windows=self.block_windows,
                 buffer_blocks=self.buffer_blocks,
+                mirror=self.mirror,
             )
-        return EpochPlan(np.asarray(self.stretches)[plan.stretch], plan.start, plan.block)
+        return replace(plan, stretch=np.asarray(self.stretches)[plan.stretch])
 
     def n_steps(self, epoch: int) -> int:
         """Steps of an epoch: the phases decide how many windows it has."""
@@ -256,7 +277,8 @@ class Sampler:
         valid = np.empty(target.shape, dtype=bool)
         for place, (example, block) in enumerate(zip(step.examples, step.block_ids(), strict=True)):
             stretch, start = int(step.plan.stretch[example]), int(step.plan.start[example])
-            self.reader.cut(stretch, start, held[block], signal[place], target[place], valid[place])
+            cut = self.reader.cut_mirrored if step.plan.mirrored[example] else self.reader.cut
+            cut(stretch, start, held[block], signal[place], target[place], valid[place])
         return Batch(step.epoch, step.step, signal, target, valid, step.examples)
 
 
@@ -293,6 +315,7 @@ def open_samplers(
         geometry,
         target_transform,
         [track_transforms[name] for name in config.data.tracks],
+        partners=strand_partners(config.data.tracks, data.strands) if config.training.mirror else None,
         cache_bytes=config.execution.cache_bytes,
         read_threads=config.execution.read_threads,
     )
@@ -304,6 +327,7 @@ def open_samplers(
         buffer_blocks=config.training.buffer_blocks,
         prefetch_blocks=config.execution.prefetch_blocks,
         seed=config.training.seed,
+        mirror=config.training.mirror,
     )
     held_out = tuple(i for i, stretch in enumerate(stretches) if not stretch.is_confined)
-    return train, replace(train, stretches=held_out, seed=None)
+    return train, replace(train, stretches=held_out, seed=None, mirror=False)

@@ -17,6 +17,7 @@ from epizarr.bands import mask_band
 from epizarr.errors import ConfigError, StoreError, nearest_match, raise_all
 from epizarr.genome import Assembly, BinGrid
 from epizarr.io.store import grid_of, group_id, list_groups, open_contacts, open_tracks, store_assembly, used_inputs
+from epizarr.strands import strand_partners
 from epizarr.train.config import (
     DEFAULT_TRANSFORM,
     STORE_MIN_DIAGONAL,
@@ -89,12 +90,15 @@ class TrainingData:
         One for each of ``config.data.cell_types``.
     splits
         The parsed regions.
+    strands
+        Strand of each track of the config, the same in all cell types.
     """
 
     config: TrainConfig
     assembly: Assembly
     sources: tuple[Source, ...]
     splits: Splits
+    strands: tuple[str, ...]
 
     def segments(self, split: str) -> list[Segment]:
         """Regions of a split in chromosome-local bins of the contacts."""
@@ -159,7 +163,10 @@ def open_training_data(
     config = _replace(config, "data", cell_types=tuple(names), tracks=tuple(tracks))
     config = check_config(_replace(config, "target", transform=transform, min_diagonal=least))
     sources = tuple(_open_source(name, *opened[name], config) for name in names)
-    return TrainingData(config, assembly, sources, splits)
+    strands = tuple(str(opened[names[0]][0]["strand"].sel(track=track).item()) for track in tracks)
+    if config.training.mirror:
+        strand_partners(tracks, strands)  # refuses strands without a partner before any work
+    return TrainingData(config, assembly, sources, splits, strands)
 
 
 def _replace(config: TrainConfig, section: str, **values: object) -> TrainConfig:
@@ -197,6 +204,7 @@ def _usable_cell_types(store: str | Path, config: TrainConfig) -> tuple[str, ...
 def _lacks(opened: dict[str, tuple[xr.Dataset, xr.Dataset]], tracks: Sequence[str], config: TrainConfig) -> list[str]:
     problems = []
     variable, n_offsets = config.target.variable, config.network.n_offsets
+    problems += _strand_conflicts(opened, tracks)
     for name, (signal, contacts) in opened.items():
         there = [str(t) for t in signal["track"].values]
         for track in tracks:
@@ -217,6 +225,22 @@ def _lacks(opened: dict[str, tuple[xr.Dataset, xr.Dataset]], tracks: Sequence[st
                 "network.n_offsets lower, or ingest with a larger span_bp."
             )
     return problems
+
+
+def _strand_conflicts(opened: dict[str, tuple[xr.Dataset, xr.Dataset]], tracks: Sequence[str]) -> list[str]:
+    """Tracks that are of one strand in one cell type and of another in the next: one channel must mean one thing."""
+    found: dict[str, dict[str, list[str]]] = {track: {} for track in tracks}
+    for name, (signal, _) in opened.items():
+        strand_of = dict(zip(map(str, signal["track"].values), map(str, signal["strand"].values), strict=True))
+        for track in tracks:
+            if track in strand_of:
+                found[track].setdefault(strand_of[track], []).append(name)
+    return [
+        f"track {track!r} has strand {' and '.join(f'{s!r} in {names}' for s, names in by_strand.items())}; give the manifest "
+        "the same strand in all cell types"
+        for track, by_strand in found.items()
+        if len(by_strand) > 1
+    ]
 
 
 def _open_source(name: str, tracks: xr.Dataset, contacts: xr.Dataset, config: TrainConfig) -> Source:

@@ -84,6 +84,16 @@ def test_plan_epoch__depends_on_seed_and_epoch_alone(regions, n_bins, seed, epoc
     assert np.array_equal(a.stretch, b.stretch)
 
 
+@given(stretches(), N_BINS, SEEDS)
+def test_plan_epoch__mirror_changes_nothing_but_the_reading(regions, n_bins, seed):
+    plain = lay_out(regions, n_bins, seed)
+    mirrored = plan_epoch(regions, n_bins, seed=seed, epoch=0, block_windows=8, buffer_blocks=16, mirror=True)
+    assert not plain.mirrored.any()
+    assert np.array_equal(plain.start, mirrored.start)
+    assert np.array_equal(plain.block, mirrored.block)
+    assert len(plain) < 40 or 0.1 < mirrored.mirrored.mean() < 0.9
+
+
 def test_plan_epoch__phases_and_order_change_with_the_epoch():
     regions = [Stretch(0, Segment("chr1", 10, 2_000, 2_100), True)]
     first = [lay_out(regions, 20, 0, epoch).start.min() for epoch in range(20)]
