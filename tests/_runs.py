@@ -7,6 +7,7 @@ follow a rule that the tracks show, so that baselines and networks have somethin
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -111,8 +112,9 @@ def write_store(
     with_contacts: tuple[str, ...] = ("A", "B"),
     tracks: tuple[str, ...] = TRACKS,
     origin: str = "test",
+    strands: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a store whose cell types have the named tracks, stored in the order given."""
+    """Write a store whose cell types have the named tracks, stored in the order given; ``strands`` has a letter a track."""
     create_store(path, ASSEMBLY)
     fine, grid = ASSEMBLY.bins(TRACK_BINSIZE), ASSEMBLY.bins(BINSIZE)
     for seed, cell_type in enumerate(cell_types):
@@ -126,7 +128,7 @@ def write_store(
         names = {
             "track": np.array(tracks, dtype=object),
             "accession": np.array(["" for _ in tracks], dtype=object),
-            "strand": np.array(["." for _ in tracks], dtype=object),
+            "strand": np.array(list((strands or {}).get(cell_type, "." * len(tracks))), dtype=object),
         }
         create_group(
             path,

@@ -30,6 +30,7 @@ SETTINGS = {
     "training.start_at_mean": "false",
     "training.warmup_steps": 0,
     "training.clip_norm": 0.0,
+    "training.mirror": "false",
     "execution.threads": 1,
     "execution.checkpoint_steps": 3,
 }

@@ -370,6 +370,7 @@ SCIENTIFIC = {
     "training.start_at_mean": "true",
     "training.warmup_steps": "5",
     "training.clip_norm": "0.001",
+    "training.mirror": "true",
     "training.block_windows": None,  # the order within one batch of everything changes nothing: below
     "training.buffer_blocks": None,
 }
@@ -383,6 +384,19 @@ EXECUTION = {
     "execution.checkpoint_steps": "1",
     "execution.max_steps": "100",
 }
+
+
+@pytest.mark.parametrize(
+    ("strands", "says"),
+    [
+        ({"A": "+-", "B": "+-"}, "no partner on the other strand"),
+        ({"A": "..", "B": ".+"}, "track 'DNase' has strand '.' in \\['A'\\] and '\\+' in \\['B'\\]"),
+    ],
+)
+def test_open_training_data__refuses_strands_that_cannot_be_mirrored(tmp_path, strands, says):
+    path = write_store(tmp_path / "s.zarr", strands=strands)
+    with pytest.raises(ConfigError, match=says):
+        open_training_data(path, tiny_config(["training.mirror=true"]))
 
 
 @pytest.fixture(scope="module")
