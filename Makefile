@@ -4,6 +4,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 READY := .venv/.ready
+# Extras that only tests need. One has to be compiled: where that fails, its tests say so and are skipped.
+EXTRAS := .venv/.extras
 
 .PHONY: demo chr21 test test-all lint format schema bench clean
 
@@ -13,16 +15,20 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $(READY)
 
+$(EXTRAS): $(READY)
+	-$(BIN)/python -m pip install --quiet --editable '.[bam]'
+	touch $(EXTRAS)
+
 demo: $(READY)          ## simulated genome: ingest, train, predict, evaluate; ends with a report
 	$(BIN)/python pipelines/demo.py --out demo
 
 chr21: $(READY)         ## the same on real GM12878 chr21 (needs EPIZARR_SHARED)
 	$(BIN)/python pipelines/chr21.py --out chr21
 
-test: $(READY)          ## the tests that CI runs
+test: $(EXTRAS)         ## the tests that CI runs
 	$(BIN)/python -m pytest -m "not fault and not slow" --cov --cov-report=term
 
-test-all: $(READY)      ## adds slow tests, kill tests and everything that needs EPIZARR_SHARED
+test-all: $(EXTRAS)     ## adds slow tests, kill tests and everything that needs EPIZARR_SHARED
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 lint: $(READY)

@@ -5,6 +5,7 @@ that is called ``x.cool`` is refused in words that say what it looks like.
 """
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -71,12 +72,24 @@ def detect_file_type(path: str | Path) -> str:
         head = file.read(1024)
     if not head:
         return "empty"
+    if _starts_with_bam(head):
+        return "BAM"
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name
     # A multi-byte character may be cut at the end of what was read, so only control bytes speak against text.
     is_text = not any(byte < 32 and byte not in (9, 10, 12, 13) for byte in head)
     return "text" if is_text else "unknown"
+
+
+def _starts_with_bam(head: bytes) -> bool:
+    """Whether the bytes are a BAM's: gzip (its blocked kind, BGZF) on the outside, so that only what is inside tells."""
+    if not head.startswith(b"\x1f\x8b"):
+        return False
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, 4) == b"BAM\x01"
+    except zlib.error:
+        return False
 
 
 def require_file_type(path: str | Path, wanted: tuple[str, ...], what: str) -> str:

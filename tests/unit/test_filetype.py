@@ -16,6 +16,8 @@ from epizarr.io.filetype import detect_file_type, read_lines, require_file_type
         (b"\x26\xfc\x8f\x88....", "bigWig"),
         (b"\xeb\xf2\x89\x87....", "bigBed"),
         (b"\x1f\x8b\x08", "gzip"),
+        (gzip.compress(b"chr1\t0\t100\n"), "gzip"),
+        (gzip.compress(b"BAM\x01\x00\x00"), "BAM"),
         (b"chr1\t0\t100\n", "text"),
         ("größe\n".encode(), "text"),
         (b"\x00\x01\x02", "unknown"),
