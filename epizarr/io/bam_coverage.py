@@ -164,8 +164,10 @@ def write_bam_track(
     Bins without a read are 0; bins that touch the blacklist have no value, which reads as missing. bamCoverage prints six
     significant digits.
 
-    Memory: bamCoverage's, some 100 MB a process. Disk, beside ``out``, until done: the index of one BAM; with several,
-    their merged copy too; with any setting but the default, 10 to 20 bytes a read, twice where they must be sorted.
+    Memory: bamCoverage's, some 250 MB a process; 256 MB while sorting. Disk, beside ``out``, until done: the indexes; with
+    several BAM files and nothing left out, a merged copy of them; otherwise less than 20 bytes a read, up to three times while
+    sorting; and bamCoverage's text, less than 40 bytes for each stretch of bins of one value. bamCoverage takes about a
+    minute of one core for a million alignments.
 
     Parameters
     ----------

@@ -142,7 +142,7 @@ def write_kept_reads(
     """Write what counts as a BAM of bare intervals: no names, sequences or qualities, all replicates in one.
 
     Holds one read at a time. The records come replicate by replicate, and cuts out of order: sort the file. It takes
-    some 10 to 20 bytes a read.
+    less than 20 bytes a read.
 
     Parameters
     ----------
