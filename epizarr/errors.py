@@ -35,7 +35,6 @@ class InputNotFoundError(EpizarrError, FileNotFoundError):
 
 class OutputExistsError(EpizarrError, FileExistsError):
     """A file to be written exists already, and nobody asked to replace it."""
-    """A file that would be written is there already."""
 
 
 class ManifestError(EpizarrError, ValueError):

@@ -2,25 +2,12 @@
 
 import typer
 
-from epizarr.cli import tracks_motif
+from epizarr.cli import tracks_bam, tracks_motif
 
 
 def register(app: typer.Typer) -> None:
     """Add the group and its commands."""
     group = typer.Typer(no_args_is_help=True, help="Make tracks (bigWig) from other files.")
-    for module in (tracks_motif,):
+    for module in (tracks_bam, tracks_motif):
         module.register(group)
     app.add_typer(group, name="tracks")
-"""``epizarr tracks``: commands that make tracks."""
-
-import typer
-
-from epizarr.cli import tracks_bam
-
-
-def register(app: typer.Typer) -> None:
-    """Add the group of commands."""
-    tracks = typer.Typer(no_args_is_help=True, help="Make tracks (bigWig) from other files.")
-    for module in (tracks_bam,):
-        module.register(tracks)
-    app.add_typer(tracks, name="tracks")

@@ -30,7 +30,7 @@ from epizarr.io.bam import (
 from epizarr.io.bam_reads import ReadCounts, ReadSettings, write_kept_reads
 from epizarr.io.bed import read_intervals
 from epizarr.io.bigwig import inspect_bigwig
-from epizarr.io.files import write_whole
+from epizarr.io.files import new_file
 
 #: Bases that are not N, by assembly: deepTools' documentation ("Effective Genome Size", first table).
 EFFECTIVE_GENOME_SIZES: dict[str, int] = {
@@ -221,7 +221,7 @@ def write_bam_track(
     if assembly is not None:
         check_bam_assembly(infos[0], assembly)
     with (
-        write_whole(out, overwrite=overwrite) as partial,
+        new_file(out, overwrite=overwrite) as partial,
         tempfile.TemporaryDirectory(prefix=f"{out.name}.", suffix=".partial", dir=out.parent) as name,
     ):
         folder = Path(name)

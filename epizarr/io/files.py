@@ -48,7 +48,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """
     if path.is_dir():
         raise OutputExistsError(f"{path} is a folder, and a file of that name was to be written. Give another name.")
-    if path.exists() and not overwrite:
+    if (path.exists() or path.is_symlink()) and not overwrite:
         raise OutputExistsError(f"{path} exists already. Give another name, or ask to replace it (--overwrite).")
 
 
@@ -56,7 +56,8 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 def new_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Write a file under a temporary name beside it, for libraries that want a path; it gets its own name at the end.
 
-    Missing folders are made. Should the block fail, the temporary file is removed and what was at ``path`` stays.
+    Missing folders are made. Should the block fail, the temporary file is removed and what was at ``path`` stays; so does what
+    somebody else put there meanwhile.
 
     Parameters
     ----------
@@ -68,11 +69,6 @@ def new_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Yields
     ------
     Path of the temporary file.
-@contextmanager
-def write_whole(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` to write to; it takes the name ``path`` when the block ends without an error.
-
-    For files that another library writes. Missing folders are made; the temporary file goes if the block fails.
 
     Raises
     ------
@@ -80,29 +76,15 @@ def write_whole(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         As :func:`refuse_existing`.
     """
     refuse_existing(path, overwrite=overwrite)
-        If ``path`` is a folder, or exists and ``overwrite`` is not set: before the block, and again after it.
-    """
-    path = Path(path)
-    _refuse_existing(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_PARTIAL}")
     try:
         yield temporary
+        refuse_existing(path, overwrite=overwrite)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-        _refuse_existing(path, overwrite)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if path.is_dir():
-        raise OutputExistsError(f"{path} is a folder; give the path of the file to write.")
-    if not overwrite and (path.exists() or path.is_symlink()):
-        raise OutputExistsError(f"{path} exists already; give another name, or --overwrite to replace it.")
 
 
 def is_partial(name: str, of: str) -> bool:

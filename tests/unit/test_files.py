@@ -1,5 +1,4 @@
 """Files that are there whole or not at all."""
-"""Files that appear whole or not at all."""
 
 import pytest
 
@@ -46,47 +45,14 @@ def test_new_file__refuses_to_replace_unasked(tmp_path):
 def test_new_file__never_replaces_a_folder(tmp_path):
     with pytest.raises(OutputExistsError, match="is a folder"), new_file(tmp_path, overwrite=True):
         pass
-from epizarr.io.files import write_whole
 
 
-def test_write_whole__nothing_has_the_name_before_the_end(tmp_path):
-    path = tmp_path / "new" / "a.bw"
-    with write_whole(path) as partial:
-        partial.write_text("x")
-        assert not path.exists()
-    assert [p.name for p in path.parent.iterdir()] == ["a.bw"]
-    assert path.read_text() == "x"
-
-
-def test_write_whole__a_failure_leaves_what_was_there(tmp_path):
-    path = tmp_path / "a.bw"
-    path.write_text("old")
-
-    def is_stopped():
-        with write_whole(path, overwrite=True) as partial:
-            partial.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        is_stopped()
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.bw", "old")]
-
-
-def test_write_whole__refuses_what_exists(tmp_path):
-    path = tmp_path / "a.bw"
-    path.write_text("old")
-    with pytest.raises(OutputExistsError, match="--overwrite"), write_whole(path):
-        pass
-    with pytest.raises(OutputExistsError, match="folder"), write_whole(tmp_path, overwrite=True):
-        pass
-
-
-def test_write_whole__refuses_what_came_up_meanwhile(tmp_path):
+def test_new_file__refuses_what_came_up_meanwhile(tmp_path):
     path = tmp_path / "a.bw"
 
     def is_overtaken():
-        with write_whole(path) as partial:
-            partial.write_text("mine")
+        with new_file(path) as temporary:
+            temporary.write_text("mine")
             path.write_text("theirs")
 
     with pytest.raises(OutputExistsError, match="exists already"):
