@@ -253,6 +253,25 @@ class ContactsFile:
         sums[:first] = sums[last:] = np.nan
         return sums
 
+    def n_contacts(self, chrom: str, file_chrom: str | None = None) -> float:
+        """Sum of a chromosome's raw cis counts, each pixel once; with an extent, of those covered.
+
+        The file is streamed as in :meth:`marginals`, and as long. A whole number if the counts are.
+
+        Raises
+        ------
+        InputFileError
+            If the file does not list the chromosome, or a count is infinite or NaN.
+        """
+        name = self._listed(chrom, file_chrom)
+        first, last = self._covered_bins(name)
+        total = 0.0
+        if first < last:
+            for piece in self.source.iter_pixels(name, first, last, None):
+                self._check_counts(piece, name)
+                total += float(np.sum(piece.count[piece.bin2 < last], dtype=np.float64))
+        return total
+
     def weights(self, name: str, chrom: str, file_chrom: str | None = None) -> np.ndarray:
         """Stored weights of a chromosome, always multiplicative: balanced = count × w1 × w2.
 
@@ -311,6 +330,11 @@ class ContactsFile:
 
     def _problems(self, name: str) -> list[str]:
         found = self.info.normalisations
+        if self.info.derived:
+            return [
+                f"there is no stored normalisation {name!r} for counts that were changed ({self.info.derived}): weights were "
+                "fitted to the counts of each file as it is. Compute the normalisation from these counts"
+            ]
         if name not in found:
             listed = f"it has {', '.join(found)}" if found else "it has none at this bin size"
             return [f"there is no normalisation {name!r}; {listed}.{nearest_match(name, list(found))}"]

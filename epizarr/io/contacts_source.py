@@ -45,8 +45,8 @@ class ContactsInfo:
     path
         The file alone.
     format
-        ``"cool"`` (the contacts are the whole HDF5 file), ``"mcool"`` (they are a group of it), ``"hic"``, ``"hicpro"`` or
-        ``"text"`` (a table of coordinates).
+        ``"cool"`` (the contacts are the whole HDF5 file), ``"mcool"`` (they are a group of it), ``"hic"``, ``"hicpro"``,
+        ``"text"`` (a table of coordinates) or ``"merged"`` (several files, ``path`` is the first one).
     binsize
         Bin width in bp.
     binsizes
@@ -61,11 +61,14 @@ class ContactsInfo:
         What made the file, if it says so: ``"cooler-0.8.6"``.
     bins_path
         The second file that says what the bins are, where there is one (HiC-Pro).
+    derived
+        What was done to the counts since they were read: ``"merged from 2 files"``. None: nothing. Weights that a file stores
+        do not fit counts that were changed, so none are offered where this is set.
     """
 
     uri: str
     path: Path
-    format: Literal["cool", "mcool", "hic", "hicpro", "text"]
+    format: Literal["cool", "mcool", "hic", "hicpro", "text", "merged"]
     binsize: int
     binsizes: tuple[int, ...]
     chrom_lengths: dict[str, int]
@@ -73,11 +76,12 @@ class ContactsInfo:
     count_dtype: str
     software: str | None
     bins_path: Path | None = None
+    derived: str | None = None
 
     @property
     def label(self) -> str:
         """How to name the file in a message."""
-        return f"contacts {self.uri} at {self.binsize:,} bp"
+        return f"contacts {self.uri} at {self.binsize:,} bp" + (f" ({self.derived})" if self.derived else "")
 
     def n_bins(self, file_chrom: str) -> int:
         """Number of bins of a chromosome of the file; the last may be partial."""
@@ -110,9 +114,10 @@ class ContactsSource(Protocol):
         ...
 
     def iter_pixels(self, file_chrom: str, lo: int, hi: int, n_diagonals: int | None) -> Iterator[PixelPiece]:
-        """Iterate over the cis pixels whose first bin is in ``[lo, hi)``, in pieces of bounded size and any order.
+        """Iterate over the cis pixels whose first bin is in ``[lo, hi)``, in pieces of bounded size.
 
-        Only diagonals below ``n_diagonals``, where that is given.
+        Only diagonals below ``n_diagonals``, where that is given. Pieces follow the rows: none has a first bin before the
+        last one of the piece before it, so that several sources can be merged as they come. Inside a piece, any order.
         """
         ...
 
