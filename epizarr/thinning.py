@@ -70,7 +70,7 @@ def thin_counts(
 ) -> np.ndarray:
     """Thin the counts of some pixels of one chromosome, each contact kept with probability ``fraction``.
 
-    Holds about 100 bytes a pixel besides the result, however large the counts.
+    Holds about 40 bytes a pixel, the result included, and 3 MB, however large the counts.
 
     Parameters
     ----------

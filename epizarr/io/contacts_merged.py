@@ -33,8 +33,8 @@ class MergedSource:
     def iter_pixels(self, file_chrom: str, lo: int, hi: int, n_diagonals: int | None) -> Iterator[PixelPiece]:
         """Iterate over summed pixels; see :class:`~epizarr.io.contacts_source.ContactsSource`.
 
-        Each file is read once, side by side. Of each at most one piece and one row of the map are held, and of what is summed
-        about 70 bytes a pixel: for pieces of 2 million pixels about 150 MB a file, whatever the depth.
+        Each file is read once, side by side. Of each at most one piece and one row of the map are held, at about 80 bytes a pixel
+        while they are summed up: with pieces of 2 million pixels, 160 MB a file, whatever the depth.
         """
         names = [chroms[file_chrom] for chroms in self.chroms]
         streams = [

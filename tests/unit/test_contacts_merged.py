@@ -65,6 +65,14 @@ def test_merge_contacts__sums_counts(files, chrom):
     np.testing.assert_array_equal(merged.marginals(chrom), np.sum([file.marginals(chrom) for file in files], axis=0))
 
 
+def test_merge_contacts__agrees_with_cooler_merge(files, tmp_path):
+    uri = str(tmp_path / "merged.cool")
+    cooler.merge_coolers(uri, [file.info.uri for file in files], mergebuf=10_000)
+    np.testing.assert_array_equal(
+        merge_contacts(files).band("chr1", 0, N1, N1), open_contacts_file(uri, BINSIZE).band("chr1", 0, N1, N1)
+    )
+
+
 def test_merge_contacts__sums_a_cool_and_a_hic_of_other_names(files, tmp_path):
     hic = write_hic(tmp_path / "b.hic", files[1], prefix="")
     merged = merge_contacts([files[0], hic], [{"chr1": "chr1", "chr2": "chr2"}, {"chr1": "1", "chr2": "2"}])
