@@ -171,13 +171,14 @@ def balance_ice(
 ) -> IceBalancing:
     """Balance a file of contacts by ICE, as ``cooler balance`` does; the file is only read.
 
-    The pixels are read once for each iteration, in pieces of about 60 bytes a pixel: 250 MB by default. A ``.hic`` is first
-    written to a temporary ``.cool``, which is deleted afterwards.
+    The pixels are read once for each iteration, in pieces of about 60 bytes a pixel: 250 MB by default. A ``.hic``, and counts
+    that were merged or thinned, are first written to a temporary ``.cool``, which is deleted afterwards.
 
     Parameters
     ----------
     contacts
-        The file. Other formats than ``.cool`` and ``.mcool`` give contacts inside chromosomes only.
+        The file. Other formats than ``.cool`` and ``.mcool``, and merged or thinned counts, give contacts inside chromosomes
+        only.
     parameters
         What cooler is told; its own defaults if left out.
     scale
@@ -201,18 +202,22 @@ def balance_ice(
     BalancingError
         If a fit did not converge and ``allow_unconverged`` is not set.
     InputFileError
-        If the file is no cooler and contacts between chromosomes are asked for.
+        If the file is no cooler, or its counts were merged or thinned, and contacts between chromosomes are asked for.
     """
     parameters = parameters or IceParameters()
     if scale not in get_args(IceScale):
         raise ValueError(f"scale must be one of {get_args(IceScale)}, not {scale!r}.")
     info = contacts.info
-    if info.format in ("cool", "mcool"):
+    # Counts that were merged or thinned are not those of the file at the URI, whatever its format.
+    if info.format in ("cool", "mcool") and info.derived is None:
         found = _balance_cooler(info.uri, parameters, chunk_pixels, map_chunks)
     elif parameters.extent != "cis":
+        convert = (
+            "Convert the file (`hictk convert`)" if info.derived is None else "Merge or thin with other programs first"
+        )
         raise InputFileError(
             f"{info.label}: ICE of the extent {parameters.extent!r} needs contacts between chromosomes, which are read from "
-            ".cool and .mcool only. Convert the file (`hictk convert`), or balance each chromosome by itself (extent 'cis')."
+            f".cool and .mcool only. {convert}, or balance each chromosome by itself (extent 'cis')."
         )
     else:
         with tempfile.TemporaryDirectory(dir=temp_dir, prefix="epizarr-ice-") as folder:

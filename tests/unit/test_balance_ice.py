@@ -14,7 +14,9 @@ import pytest
 from epizarr.errors import BalancingError, InputFileError
 from epizarr.io.balance import IceParameters, balance_ice, write_cis_cool
 from epizarr.io.contacts import ContactsFile, open_contacts_file
+from epizarr.io.contacts_merged import merge_contacts
 from epizarr.io.contacts_source import ContactsInfo, PixelPiece
+from epizarr.io.contacts_thinned import thin_contacts
 
 BINSIZE = 10_000
 CHROMS = {"chr1": 405_000, "chr2": 200_000, "chrEmpty": 30_000}
@@ -205,6 +207,27 @@ def test_ice__cleans_up_after_a_failure(hic, tmp_path):
 def test_ice__of_a_hic_refuses_what_needs_trans_contacts(hic, extent):
     with pytest.raises(InputFileError, match=rf"'{extent}' needs contacts between chromosomes.*hictk convert"):
         balance_ice(hic, IceParameters(extent=extent))
+
+
+def test_ice__of_thinned_counts_is_that_of_a_cooler_of_them(cool, tmp_path):
+    thinned = thin_contacts(cool, fraction=0.5, seed=1)
+    write_cis_cool(thinned.source, tmp_path / "thinned.cool")
+    found = balance_ice(thinned, CIS)
+    assert_same_weights(found, balance_ice(open_contacts_file(tmp_path / "thinned.cool", BINSIZE), CIS))
+    assert not np.allclose(found.weights["chr1"], balance_ice(cool, CIS).weights["chr1"], rtol=0.01, equal_nan=True)
+
+
+def test_ice__of_thinned_counts_refuses_what_needs_trans_contacts(cool):
+    with pytest.raises(InputFileError, match=r"thinned to 0\.5.*Merge or thin with other programs"):
+        balance_ice(thin_contacts(cool, fraction=0.5, seed=1))
+
+
+def test_ice__of_merged_replicates_is_that_of_cooler_merge(cool, hic, tmp_path):
+    uri = str(tmp_path / "merged.cool")
+    cooler.merge_coolers(uri, [cool.info.uri, cool.info.uri], mergebuf=10_000)
+    assert_same_weights(
+        balance_ice(merge_contacts([cool, hic]), CIS), balance_ice(open_contacts_file(uri, BINSIZE), CIS)
+    )
 
 
 @pytest.mark.parametrize(
