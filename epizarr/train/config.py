@@ -226,10 +226,10 @@ NAMED_CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "training": {
             "batch_size": 2,
-            "epochs": 40,
+            "epochs": 32,
             "lr": 1e-3,
             "weight_decay": 1e-5,
-            "halve_epochs": 12,
+            "halve_epochs": 8,
             "start_at_mean": True,
             "mirror": True,
             "warmup_steps": 100,
