@@ -7,7 +7,7 @@ figures mean is judged in :mod:`epizarr.ingest.qc_warnings`, and drawn in :mod:`
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from epizarr.io.store import (
     open_group,
     read_region,
     store_assembly,
+    used_inputs,
 )
 from epizarr.metrics.coverage import MERGED_BINS, decay_exponent, deep_share, supported_binsize, touching_sums
 
@@ -57,6 +58,8 @@ class StoreQuality:
         Figures by group path; see :func:`assess_store`.
     warnings
         One sentence each: the object, the figure, what to look at.
+    banners
+        What a reader must know first: that inputs are simulated.
     """
 
     path: Path
@@ -64,6 +67,7 @@ class StoreQuality:
     tracks: dict[str, xr.Dataset]
     contacts: dict[str, xr.Dataset]
     warnings: tuple[Finding, ...]
+    banners: tuple[str, ...] = ()
 
 
 def assess_store(
@@ -138,7 +142,17 @@ def assess_store(
         for group, ds in figures.items()
         for message in judge(ds)
     ]
-    return StoreQuality(path, assembly, tracks, contacts, tuple(found))
+    return StoreQuality(path, assembly, tracks, contacts, tuple(found), _origin_banners(groups))
+
+
+def _origin_banners(groups: Mapping[GroupInfo, xr.Dataset]) -> tuple[str, ...]:
+    """Tell which cell types have inputs whose origin says that they are simulated."""
+    simulated = {
+        info.cell_type
+        for info, ds in groups.items()
+        if any(str(entry.get("origin", "")).startswith("SIMULATED") for entry in used_inputs(ds))
+    }
+    return (f"SIMULATED: no organism has the data of {', '.join(sorted(simulated))}.",) if simulated else ()
 
 
 def _measure(task: "_TrackTask | _BandTask") -> Any:

@@ -116,8 +116,8 @@ def _sparse(track: xr.Dataset, chroms: Sequence[str]) -> Iterator[str]:
     no_peaks = enough & (track["percentile_value"].values[:, -1] == 0) & (track["maximum"].values > 0)
     if no_peaks.any():
         yield (
-            f"more than 99.9 % of the bins are zero on {_listed(chroms, no_peaks)}: look whether the file holds a signal or a few "
-            "peaks; clipping at the 99.9th percentile would leave nothing"
+            f"more than 99.9 % of the bins are zero on {_listed(chroms, no_peaks)}: look whether the file holds a signal, or a "
+            "few peaks; clipping at the 99.9th percentile would leave nothing"
         )
         return
     weight = track["n_bins"].values * np.where(track["n_kept"].values > 0, track["measured_share"].values, 0)
