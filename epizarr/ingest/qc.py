@@ -100,8 +100,8 @@ def assess_store(
     Tracks, dims (track, chroms) unless said: ``n_bins`` and ``blacklisted_share`` (chroms); ``measured_share``,
     ``missing_share`` (bins that another track measures and this one does not), ``n_infinite``; of measured bins ``mean``,
     ``zero_share``, ``minimum``; of measured bins outside the blacklist ``n_kept``, ``percentile_value`` (…, percentile),
-    ``maximum``, ``maximum_start`` (bp) and ``outlier_ratio``, maximum / 99.9th percentile; ``histogram`` (track, value) of
-    all chromosomes; ``profile`` (track, window), means along the genome; ``digest``, a hash of the values.
+    ``maximum``, ``maximum_start`` (bp), ``outlier_ratio``, maximum / 99.9th percentile, and ``histogram`` (track, value) of all
+    chromosomes; ``profile`` (track, window), means along the genome; ``digest``, a hash of the values.
 
     Contacts, dims (variable, chroms) unless said: ``n_bins``, ``n_contacts``, ``bad_share``, ``unseen_share`` (bins without a
     contact in the band), ``supported_binsize`` in bp (chroms); ``nan_share`` of the pixels on the chromosome, ignored diagonals
@@ -230,7 +230,7 @@ def _measure_signal(
         profile = np.add.reduceat(np.where(is_finite, signal, 0.0), starts) / np.add.reduceat(
             is_finite, starts, dtype=int
         )
-    positive = finite[finite > 0]
+    positive = kept[kept > 0]
     figures: dict[str, float | int | str | np.ndarray] = {
         "measured_share": 1 - is_missing.mean(),
         "n_infinite": int(np.isinf(signal).sum()),
@@ -243,7 +243,6 @@ def _measure_signal(
         "maximum_bin": top,
         "outlier_ratio": maximum / percentiles[-1] if percentiles[-1] > 0 else nan,
         "histogram": np.histogram(np.clip(positive, VALUE_EDGES[0], VALUE_EDGES[-1]), VALUE_EDGES)[0],
-        "n_finite": n,
         "profile": profile,
         "digest": digest,
     }
@@ -274,7 +273,6 @@ def _track_figures(ds: xr.Dataset, parts: Sequence[_TrackPart]) -> xr.Dataset:
             "n_bins": (("chroms",), grid.chrom_n_bins),
             "blacklisted_share": (("chroms",), np.array([part.values["blacklisted_share"] for part in parts])),
             "histogram": (("track", "value"), sum(part.values["histogram"] for part in parts)),
-            "n_finite": (("track",), sum(part.values["n_finite"] for part in parts)),
             "profile": (("track", "window"), np.concatenate([part.values["profile"] for part in parts], axis=1)),
         },
         coords={

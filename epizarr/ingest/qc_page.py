@@ -171,7 +171,7 @@ def _track_section(group: str, figures: xr.Dataset, assembly: Assembly) -> Secti
     if names:
         profiles = dict(zip(names, figures["profile"].values, strict=True))
         histograms = dict(zip(names, figures["histogram"].values, strict=True))
-        n_finite = dict(zip(names, figures["n_finite"].values.tolist(), strict=True))
+        n_kept = dict(zip(names, figures["n_kept"].values.sum(axis=1).tolist(), strict=True))
         pictures = [
             Picture(
                 figure_png(signal_figure(_axis(figures, assembly), profiles)),
@@ -179,9 +179,9 @@ def _track_section(group: str, figures: xr.Dataset, assembly: Assembly) -> Secti
                 "measured.",
             ),
             Picture(
-                figure_png(value_figure(VALUE_EDGES, histograms, n_finite)),
-                "Share of the measured bins whose signal lies above a value. A tail far right of where the curve meets the "
-                "dotted line are outliers.",
+                figure_png(value_figure(VALUE_EDGES, histograms, n_kept)),
+                "Share of the measured bins outside the blacklist whose signal lies above a value. A tail far right of where "
+                "the curve meets the dotted line is made of outliers.",
             ),
         ]
     return Section(group, _blacklist(figures), tables, pictures)

@@ -40,6 +40,7 @@ def judge_tracks(figures: xr.Dataset) -> list[str]:
     found = []
     for index, name in enumerate(figures["track"].values):
         found += [f"track {str(name)!r}: {text}" for text in _judge_track(figures.isel(track=index), chroms)]
+    found += _peak_lists(figures)
     found += _identical_tracks(figures)
     n_bins = figures["n_bins"].values
     blacklisted = float(figures["blacklisted_share"].values @ n_bins / n_bins.sum())
@@ -83,7 +84,12 @@ def _judge_track(track: xr.Dataset, chroms: Sequence[str]) -> Iterator[str]:
     zero = track["zero_share"].values == 1
     if zero.any():
         yield f"all zero on {_listed(chroms, zero)}: look whether the assay covers it; a model would learn that nothing is there"
-    yield from _sparse(track, chroms)
+    no_peaks = _is_without_peaks(track)
+    if no_peaks.any():
+        yield (
+            f"more than 99.9 % of the bins are zero on {_listed(chroms, no_peaks)}: look whether the file holds a signal, or a "
+            "few peaks; clipping at the 99.9th percentile would leave nothing"
+        )
     yield from _outliers(track, chroms)
     lowest = track["minimum"].values
     if (lowest < 0).any():
@@ -111,21 +117,26 @@ def _outliers(track: xr.Dataset, chroms: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _sparse(track: xr.Dataset, chroms: Sequence[str]) -> Iterator[str]:
+def _is_without_peaks(track: xr.Dataset) -> np.ndarray:
+    """Chromosomes whose 99.9th percentile is zero though there is a signal, bool (chroms)."""
     enough = track["n_kept"].values >= MIN_OUTLIER_BINS
-    no_peaks = enough & (track["percentile_value"].values[:, -1] == 0) & (track["maximum"].values > 0)
-    if no_peaks.any():
+    return enough & (track["percentile_value"].values[:, -1] == 0) & (track["maximum"].values > 0)
+
+
+def _peak_lists(figures: xr.Dataset) -> Iterator[str]:
+    """One sentence on all tracks that are zero nearly everywhere."""
+    found = []
+    for index, name in enumerate(figures["track"].values):
+        track = figures.isel(track=index)
+        n_measured = track["n_bins"].values * track["measured_share"].values
+        if n_measured.any() and not _is_without_peaks(track).any():
+            zero = float(np.nansum(track["zero_share"].values * n_measured) / n_measured.sum())
+            if MAX_ZERO_SHARE < zero < 1:
+                found.append(f"{name} ({zero:.1%})")
+    if found:
         yield (
-            f"more than 99.9 % of the bins are zero on {_listed(chroms, no_peaks)}: look whether the file holds a signal, or a "
-            "few peaks; clipping at the 99.9th percentile would leave nothing"
-        )
-        return
-    weight = track["n_bins"].values * np.where(track["n_kept"].values > 0, track["measured_share"].values, 0)
-    zero = float(np.nansum(track["zero_share"].values * weight) / weight.sum())
-    if MAX_ZERO_SHARE < zero < 1:
-        yield (
-            f"{zero:.1%} of the measured bins are exactly zero: look whether the file is a list of peaks, and prefer coverage, a "
-            "fold change or a p-value along the genome"
+            f"track{'s' if len(found) > 1 else ''} {', '.join(found)}: so many measured bins are exactly zero: look whether the "
+            "files are lists of peaks, and prefer coverage, a fold change or a p-value along the genome"
         )
 
 
@@ -155,14 +166,17 @@ def _judge_counts(figures: xr.Dataset) -> Iterator[str]:
         yield f"no contacts on {_listed(chroms, empty)}: look whether the file has this chromosome, and under this name"
     if empty.all():
         return
-    with np.errstate(invalid="ignore"):
-        depth = n_contacts / figures["n_covered"].values
-    usual = np.nansum(n_contacts) / figures["n_covered"].values.sum()
+    covered = figures["n_covered"].values
+    depth = n_contacts / np.maximum(covered, 1)
+    # The chromosome that the middle bin lies on: few odd ones do not move it.
+    order = np.argsort(depth)
+    so_far = np.cumsum(covered[order])
+    usual = depth[order][np.searchsorted(so_far, so_far[-1] / 2)]
     odd = ~empty & ((depth < usual / MAX_DEPTH_RATIO) | (depth > usual * MAX_DEPTH_RATIO))
     if odd.any():
         worst = int(np.argmax(np.where(odd, np.abs(np.log(np.where(empty, 1, depth) / usual)), -1)))
         yield (
-            f"a bin of {chroms[worst]} has {depth[worst] / usual:.2g} times the contacts of the genome's"
+            f"a bin of {chroms[worst]} has {depth[worst] / usual:.2g} times the contacts of the genome's middle one"
             f"{_others(chroms, odd, worst)}: look for a lost part or another copy number"
         )
     supported, binsize = figures.attrs["supported_binsize"], figures.attrs["binsize"]

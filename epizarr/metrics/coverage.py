@@ -10,7 +10,7 @@ import numpy as np
 #: A map supports a bin size if this share of its bins has at least so many contacts (Rao et al. 2014, "map resolution").
 DEEP_SHARE, DEEP_CONTACTS = 0.8, 1000
 #: Bin sizes that are tried, as multiples of the map's own.
-MERGED_BINS = (1, 2, 4, 5, 10, 20, 25, 50, 100)
+MERGED_BINS = (1, 2, 5, 10, 20, 50, 100)
 #: A mean over fewer pixels says little about the decay.
 _MIN_PIXELS, _MIN_DISTANCES = 30, 3
 

@@ -75,11 +75,14 @@ def marginal_figure(axis: GenomeAxis, profiles: Mapping[str, np.ndarray]) -> Fig
     axis
         Windows.
     profiles
-        Median of each window, by variable; NaN where no bin counts. All rows share one logarithmic axis.
+        Median of each window, by variable; NaN where no bin counts. All rows share one
+        logarithmic axis.
     """
     figure, axes = _genome_rows(axis, len(profiles), 1.0)
     known = np.concatenate([values[np.isfinite(values) & (values > 0)] for values in profiles.values()])
-    reach = float(np.clip(np.abs(np.log2(known)).max(initial=0), 1.0, 5.0)) * 1.05
+    # A few windows at the edges of gaps would flatten all others: they are cut at the end of the axis.
+    usual = float(np.percentile(np.abs(np.log2(known)), 90)) if len(known) else 0.0
+    reach = 1.2 * float(np.clip(usual, 1.0, 5.0))
     for row, (name, values) in enumerate(profiles.items()):
         middle = (axis.start + axis.end) / 2e6
         for start, end in _pieces(axis):
@@ -98,7 +101,7 @@ def marginal_figure(axis: GenomeAxis, profiles: Mapping[str, np.ndarray]) -> Fig
                 np.where(np.isnan(level), reach, -reach), edges, baseline=-reach, fill=True, color=_MISSING, linewidth=0
             )
         axes[row].axhline(0, color=_FAINT, linewidth=0.7, zorder=1)
-        ticks = [t for t in (-4, -2, -1, 0, 1, 2, 4) if abs(t) < reach and (reach < 2.2 or t % 2 == 0)]
+        ticks = [t for t in (-4, -2, -1, 0, 1, 2, 4) if abs(t) < reach and (reach < 2.4 or t % 2 == 0)]
         axes[row].set_ylim(-reach, reach)
         axes[row].set_yticks(ticks, [f"{2.0**t:g}×" for t in ticks])
         _name_row(axes[row], name)
@@ -146,7 +149,7 @@ def _pieces(axis: GenomeAxis) -> list[tuple[int, int]]:
 
 def _name_row(panel: Axes, name: str) -> None:
     shown = name if len(name) <= 16 else name[:15] + "…"
-    panel.text(-0.045, 0.5, shown, transform=panel.transAxes, ha="right", va="center", fontsize=9)
+    panel.text(-0.055, 0.5, shown, transform=panel.transAxes, ha="right", va="center", fontsize=9)
 
 
 def value_figure(edges: np.ndarray, histograms: Mapping[str, np.ndarray], n_bins: Mapping[str, int]) -> Figure:
@@ -190,10 +193,10 @@ def value_figure(edges: np.ndarray, histograms: Mapping[str, np.ndarray], n_bins
         panel.fill_between(edges[there], above[there], 1e-12, color=colour, alpha=0.15, linewidth=0)
         panel.axhline(1e-3, color=_FAINT, linewidth=0.8, linestyle=":")
         panel.text(
-            0.985, 1.15e-3, "99.9th percentile", transform=panel.get_yaxis_transform(), ha="right", fontsize=6.5, color=_FAINT
+            0.03, 0.88e-3, "99.9th percentile", transform=panel.get_yaxis_transform(), va="top", fontsize=6.5, color="#444444"
         )  # fmt: skip
         panel.set_ylim(min(float(above[there[-1]]) / 2, 5e-4), 1.3)
-        panel.set_xlim(max(edges[there[0]], edges[there[-1]] / 1e5), edges[there[-1] + 1] * 1.3)
+        panel.set_xlim(max(edges[there[0]], edges[there[-1]] / 1e4), edges[there[-1] + 1] * 1.3)
     return figure
 
 

@@ -63,6 +63,18 @@ def test_check__finds_a_sound_store_sound(folder, capsys):
     assert "0 errors" in capsys.readouterr().out
 
 
+def test_qc__finds_nothing_in_a_clean_simulated_store(folder, capsys):
+    report = folder / "qc.html"
+    assert run(["qc", str(folder / "s.zarr"), "--cell-type", "SIM1", "--report", str(report), "--threads", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "0 warnings" in printed
+    assert "SIM1/contacts/10000" in printed
+    text = report.read_text()
+    assert "Nothing stands out." in text
+    assert "SIMULATED" in text
+    assert text.count("data:image/png;base64,") == 5
+
+
 def test_evaluate__prints_a_table_and_writes_a_report(folder, capsys):
     report = folder / "report.html"
     arguments = ["evaluate", str(folder / "s.zarr"), "--run", "first", "--cell-type", "SIM1"]
@@ -86,6 +98,7 @@ def test_train__the_same_folder_with_other_settings_is_refused(folder, capsys):
     [
         (["info", "nowhere.zarr"], 1, "nowhere.zarr"),
         (["ingest", "nowhere.toml", "-o", "x.zarr"], 1, "template.toml"),
+        (["qc", "nowhere.zarr", "--report", "r.html"], 1, "nowhere.zarr"),
         (["train", "nowhere.zarr", "--config", "smal", "-o", "r"], 1, "Did you mean 'small'"),
         (["predict", "nowhere.zarr", "--checkpoint", "r/best", "--cell-type", "A"], 1, "r/best"),
         (["predict", "nowhere.zarr"], 2, "--checkpoint"),
@@ -109,7 +122,7 @@ def test_run__debug_lets_the_error_through(tmp_path):
         run(["--debug", "info", str(tmp_path / "nowhere.zarr")])
 
 
-@pytest.mark.parametrize("command", ["simulate", "ingest", "info", "check", "train", "predict", "evaluate"])
+@pytest.mark.parametrize("command", ["simulate", "ingest", "info", "check", "qc", "train", "predict", "evaluate"])
 def test_help__has_an_example(command, capsys):
     assert run([command, "--help"]) == 0
     assert "Example: epizarr" in capsys.readouterr().out
