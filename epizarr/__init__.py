@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from epizarr.errors import EpizarrError
     from epizarr.evaluate import evaluate_run, write_report
     from epizarr.genome import Assembly, Region
-    from epizarr.ingest import check_store, describe_store, ingest_manifest, plan_ingest
+    from epizarr.ingest import assess_store, check_store, describe_store, ingest_manifest, plan_ingest, write_quality_page
     from epizarr.io.store import (
         grid_of,
         open_contacts,
@@ -49,7 +49,9 @@ _PUBLIC = {
     "plan_ingest": "epizarr.ingest",
     "ingest_manifest": "epizarr.ingest",
     "describe_store": "epizarr.ingest",
+    "assess_store": "epizarr.ingest",
     "check_store": "epizarr.ingest",
+    "write_quality_page": "epizarr.ingest",
     "load_config": "epizarr.train",
     "load_checkpoint": "epizarr.train",
     "train_model": "epizarr.train",

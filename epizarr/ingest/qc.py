@@ -80,9 +80,9 @@ def assess_store(
 ) -> StoreQuality:
     """Measure the tracks and contacts of a store, and say what should be looked at.
 
-    Memory of a task: one chromosome of one track, three times over (30 MB for the longest human one at 100 bp), or
-    max(1024, K) rows of a band of K diagonals, five times over (40 MB at K = 1000). The figures that are kept take 8 bytes a bin
-    of contacts and variable, twice over.
+    Memory of a task: one chromosome of one track, six times over (62 MB for the longest human one at 100 bp), and one bit a bin
+    and track; or max(1024, K) rows of a band of K diagonals, six times over (23 MB at K = 1000). What is kept takes 16 bytes a
+    bin of contacts and variable, and up to twice that while the tasks' sums are added up.
 
     Parameters
     ----------
@@ -125,6 +125,7 @@ def assess_store(
         )
     infos = [i for i in list_groups(path) if i.state == "complete" and cell_type in (None, i.cell_type)]
     groups = {i: open_group(path, i.path, i.kind) for i in infos if i.kind in ("tracks", "contacts")}
+    groups = {info: ds for info, ds in groups.items() if 0 not in ds.sizes.values()}
     tasks: list[_TrackTask | _BandTask] = []
     for info, ds in groups.items():
         tasks += _track_tasks(path, info, ds) if info.kind == "tracks" else _band_tasks(path, info, ds)

@@ -62,7 +62,7 @@ def signal_figure(axis: GenomeAxis, profiles: Mapping[str, np.ndarray]) -> Figur
             axes[row].stairs(shown, edges, fill=True, color=COLOURS[row % len(COLOURS)], linewidth=0)
             axes[row].stairs(np.where(missing, upper, 0.0), edges, fill=True, color=_MISSING, linewidth=0)
         axes[row].set_ylim(0, upper)
-        axes[row].set_yticks([0, upper], ["0", f"{upper:.2g}"])
+        axes[row].set_yticks([0, upper], ["0", f"{upper:.0f}" if upper >= 100 else f"{upper:.2g}"])
         _name_row(axes[row], name)
     return figure
 
@@ -148,7 +148,7 @@ def _pieces(axis: GenomeAxis) -> list[tuple[int, int]]:
 
 
 def _name_row(panel: Axes, name: str) -> None:
-    shown = name if len(name) <= 16 else name[:15] + "…"
+    shown = name if len(name) <= 12 else name[:11] + "…"
     panel.text(-0.055, 0.5, shown, transform=panel.transAxes, ha="right", va="center", fontsize=9)
 
 
@@ -261,7 +261,7 @@ def _guide(panel: Axes, distance: np.ndarray, values: np.ndarray) -> None:
     # Lifted so that it lies above every curve over the whole range.
     level = 1.6 * float(np.nanmax(known * positive))
     panel.loglog(positive / 1e6, level / positive, color=_FAINT, linewidth=0.9, linestyle="--")
-    middle = positive[len(positive) // 3]
+    middle = positive[len(positive) // 12]
     panel.text(middle / 1e6, 1.12 * level / middle, " ∝ 1 / distance", fontsize=7.5, color=_FAINT, va="bottom")
 
 

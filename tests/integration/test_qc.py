@@ -26,6 +26,7 @@ from epizarr.io.store import (
     write_region,
 )
 from epizarr.transforms import mean_of_sums
+from tests import _runs
 
 ASSEMBLY = Assembly.from_table("toy", [("chr1", 4_000_000), ("chr2", 2_000_050)])
 FINE, GRID = ASSEMBLY.bins(100), ASSEMBLY.bins(10_000)
@@ -355,6 +356,18 @@ def test_assess_store__leaves_out_groups_that_are_not_complete(tmp_path):
 def test_assess_store__an_unknown_cell_type_is_refused(clean):
     with pytest.raises(StoreNotFoundError, match="no cell type 'Y'"):
         assess_store(clean.path, cell_type="Y")
+
+
+def test_assess_store__does_without_weights_and_expected_values(tmp_path):
+    """Stores of other makers have neither; what needs them is undefined, and no reason to warn."""
+    store = _runs.write_store(tmp_path / "s.zarr", cell_types=("A",))
+    quality = assess_store(store, cell_type="A", n_threads=1)
+    figures = quality.contacts["A/contacts/1000"]
+    assert np.isnan(figures["marginal_cv"]).all()
+    assert np.isnan(figures["decay_exponent"]).all()
+    assert figures["supported_binsize"][:2].values.tolist() == [50_000, 50_000]
+    assert not any("ice" in w.message for w in quality.warnings)
+    assert write_quality_page(quality, tmp_path / "qc.html").read_text().count("<img") == 3
 
 
 def test_write_quality_page__shows_the_warnings_first(quality_of, tmp_path):
