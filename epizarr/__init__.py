@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from epizarr.errors import EpizarrError
     from epizarr.evaluate import evaluate_run, write_report
     from epizarr.genome import Assembly, Region
-    from epizarr.ingest import assess_store, check_store, describe_store, ingest_manifest, plan_ingest, write_quality_page
+    from epizarr.ingest import (
+        assess_store,
+        check_store,
+        describe_store,
+        ingest_manifest,
+        plan_ingest,
+        write_quality_page,
+    )
     from epizarr.io.store import (
         grid_of,
         open_contacts,

@@ -374,3 +374,14 @@ def test_write_quality_page__shows_the_warnings_first(quality_of, tmp_path):
     text = write_quality_page(quality_of(zero_chromosome), tmp_path / "qc.html").read_text()
     assert text.index("all zero on chr2") < text.index(CONTACTS, text.index("all zero")) < text.index("<img")
     assert text.count("<img") == 5
+
+
+@pytest.mark.parametrize(
+    ("spoil", "is_told"), [(lambda w: w, False), (lambda w: np.roll(w, 1), True), (lambda w: w * np.where(w > 0.01, 2, 1), True)]
+)  # fmt: skip
+def test_assess_store__tells_weights_of_another_map_from_the_right_ones(quality_of, spoil, is_told):
+    def change(inputs: Inputs) -> None:
+        inputs.weight = spoil(inputs.weight)
+
+    said = [w.message for w in quality_of(change).warnings]
+    assert any(text.startswith("ice: marginals after balancing vary") for text in said) == is_told
