@@ -33,6 +33,14 @@ class InputNotFoundError(EpizarrError, FileNotFoundError):
     """An input file, store or run folder does not exist."""
 
 
+class RemoteError(EpizarrError, OSError):
+    """A remote input is not named properly, or cannot be fetched."""
+
+
+class OfflineError(RemoteError, ConnectionError):
+    """There is no connection to a remote host, so that other files will not come either."""
+
+
 class OutputExistsError(EpizarrError, FileExistsError):
     """A file to be written exists already, and nobody asked to replace it."""
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from epizarr.cli.cache import CacheOption, cache_from
 from epizarr.cli.console import ClusterOption, ThreadsOption, client_for, progress_bar, stdout
 
 
@@ -20,6 +21,7 @@ def command(
     manifest: Annotated[
         Path | None, typer.Option(help="With --deep: also compare with the inputs that this manifest names.")
     ] = None,
+    cache: CacheOption = None,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -30,7 +32,14 @@ def command(
         raise typer.BadParameter("--manifest is used with --deep only.")
     with client_for(cluster, threads) as client, progress_bar("check") as update:
         findings = check_store(
-            store, deep, manifest=manifest, env=os.environ, client=client, n_threads=threads, progress=update
+            store,
+            deep,
+            manifest=manifest,
+            env=os.environ,
+            cache=cache_from(cache),
+            client=client,
+            n_threads=threads,
+            progress=update,
         )
     for finding in findings:
         stdout.print(str(finding), markup=False)

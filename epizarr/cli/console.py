@@ -61,7 +61,7 @@ def progress_bar(label: str) -> Iterator[Callable[..., None]]:
     with bar:
         task = bar.add_task(label, total=None)
 
-        def update(done: float, total: float, what: str | None = None) -> None:
+        def update(done: float, total: float | None, what: str | None = None) -> None:
             bar.update(task, completed=done, total=total, description=f"{label}: {what}" if what else label)
 
         yield update

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from epizarr.cli.cache import AnonymousOption, CacheOption, cache_from
 from epizarr.cli.console import (
     ClusterOption,
     OverwriteOption,
     TakeOverOption,
     ThreadsOption,
     client_for,
+    print_table,
     progress_bar,
     stdout,
 )
@@ -28,6 +30,8 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print arrays, chunks, bytes, tasks and peak memory; write nothing.")
     ] = False,
+    cache: CacheOption = None,
+    anonymous: AnonymousOption = False,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
@@ -35,12 +39,17 @@ def command(
 ) -> None:
     """Read tracks and Hi-C into a store. The same command again finishes what was stopped, and adds what is new.
 
-    ${NAME} in a manifest's paths is the environment variable NAME.
+    ${NAME} in a manifest's paths is the environment variable NAME. Remote inputs are fetched first, except by --dry-run.
     """
-    from epizarr.ingest import ingest_manifest, load_manifest, plan_ingest
+    from epizarr.ingest import ingest_manifest, load_manifest, missing_inputs, plan_ingest
 
+    kept = cache_from(cache, anonymous)
     if dry_run:
-        stdout.print(str(plan_ingest(load_manifest(manifest, os.environ), out, overwrite=overwrite)), markup=False)
+        loaded = load_manifest(manifest, os.environ, cache=kept)
+        if missing := missing_inputs(loaded, kept):
+            rows = [[uri, "not told" if size is None else size] for uri, size in missing]
+            print_table(["to be fetched", "bytes"], rows, title=f"{len(missing)} remote inputs")
+        stdout.print(str(plan_ingest(loaded, out, overwrite=overwrite)), markup=False)
         return
     with client_for(cluster, threads) as client, progress_bar("ingest") as update:
         report = ingest_manifest(
@@ -48,8 +57,9 @@ def command(
             out,
             client=client,
             n_threads=threads,
-            progress=lambda what, done, total: update(done, total, what),
+            progress=lambda what, done, total: update(done, total or None, what),
             env=os.environ,
+            cache=kept,
             take_over=take_over,
             overwrite=overwrite,
         )

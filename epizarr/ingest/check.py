@@ -18,11 +18,12 @@ from epizarr.bands import balance_band, band_on_chromosome
 from epizarr.cluster import Progress, run_tasks
 from epizarr.errors import EpizarrError
 from epizarr.genome import Assembly, BinGrid
-from epizarr.ingest.manifest import load_manifest
+from epizarr.ingest.manifest import Manifest, load_manifest
 from epizarr.ingest.masks import good_diagonal_sums
 from epizarr.ingest.plan import ContactsPlan, TracksPlan, plan_ingest
 from epizarr.ingest.tasks import per_bin_reach, read_counts, read_track
 from epizarr.io.ledger import lease_owner, work_folder
+from epizarr.io.remote import Cache
 from epizarr.io.store import (
     BAND_ROWS,
     GroupInfo,
@@ -115,6 +116,7 @@ def check_store(
     *,
     manifest: str | Path | None = None,
     env: Mapping[str, str] | None = None,
+    cache: Cache | None = None,
     client: Any = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -127,7 +129,7 @@ def check_store(
         Store.
     deep
         Also compute again what the store computed from its own counts and weights.
-    manifest, env
+    manifest, env, cache
         With ``deep``: manifest of the inputs, which are hashed and, where the hash is the recorded one, read again in
         :data:`N_SAMPLES` places of each array.
     client, n_threads, progress
@@ -170,7 +172,7 @@ def check_store(
                 Finding("info", str(path), "the inputs were not read again: give their manifest to compare with them")
             )
         else:
-            found += _check_inputs(path, manifest, env, datasets)
+            found += _check_inputs(path, load_manifest(manifest, env, cache=cache), datasets)
     rank = {"error": 0, "warning": 1, "info": 2}
     return sorted(found, key=lambda f: rank[f.severity])
 
@@ -351,11 +353,9 @@ def _check_derived(path: Path, info: GroupInfo, ds: xr.Dataset) -> Iterator[Find
             yield Finding("error", where, f"expected_{name} is not the mean over valid pixels")
 
 
-def _check_inputs(
-    path: Path, manifest: str | Path, env: Mapping[str, str] | None, datasets: Mapping[str, xr.Dataset]
-) -> Iterator[Finding]:
+def _check_inputs(path: Path, manifest: Manifest, datasets: Mapping[str, xr.Dataset]) -> Iterator[Finding]:
     """Whether samples of the store are what its inputs say."""
-    for group in plan_ingest(load_manifest(manifest, env), path, overwrite=True).groups:
+    for group in plan_ingest(manifest, path, overwrite=True).groups:
         ds = datasets.get(group.path)
         if ds is None:
             continue

@@ -5,14 +5,16 @@
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from epizarr.errors import InputNotFoundError, ManifestError, nearest_match, raise_all
+from epizarr.errors import InputNotFoundError, ManifestError, RemoteError, nearest_match, raise_all
 from epizarr.ingest.computed import ComputedEntry, read_computed
 from epizarr.ingest.toml_table import InputFile, Table
+from epizarr.io.remote import Cache
+from epizarr.io.remote_uri import remote_url
 from epizarr.schema import WEIGHTED_VARIABLES
 
 #: The one version of the manifest's layout that is read.
@@ -69,7 +71,7 @@ class Manifest:
     path: Path
     text: str
     assembly: str
-    chrom_sizes: Path | None
+    chrom_sizes: InputFile | None
     chromosomes: tuple[str, ...] | None
     span_bp: int
     track_binsize: int
@@ -77,8 +79,8 @@ class Manifest:
     cell_types: tuple[CellTypeEntry, ...]
 
 
-def load_manifest(path: str | Path, env: Mapping[str, str] | None = None) -> Manifest:
-    """Read and check a manifest; the files it names are not looked at.
+def load_manifest(path: str | Path, env: Mapping[str, str] | None = None, *, cache: Cache | None = None) -> Manifest:
+    """Read and check a manifest; the files it names are not looked at, and nothing is fetched.
 
     Parameters
     ----------
@@ -86,6 +88,8 @@ def load_manifest(path: str | Path, env: Mapping[str, str] | None = None) -> Man
         TOML file. Paths in it are relative to its folder.
     env
         Values of ``${NAME}`` in paths. Empty by default: the library does not read environment variables.
+    cache
+        Where remote files are kept; needed if the manifest names one.
 
     Raises
     ------
@@ -104,8 +108,32 @@ def load_manifest(path: str | Path, env: Mapping[str, str] | None = None) -> Man
         raise ManifestError(f"{path} is not TOML: {error}.") from error
     problems: list[str] = []
     manifest = _read_manifest(path, text, content, env or {}, problems)
+    located = cast(Manifest, map_inputs(manifest, lambda file: _locate(file, cache, problems)))
     raise_all(ManifestError, f"manifest {path}", problems)
-    return manifest
+    return located
+
+
+def map_inputs(value: Any, change: Callable[[InputFile], InputFile]) -> Any:
+    """Return a manifest, or a part of one, with ``change`` applied to every input file in it, in the order of its fields."""
+    if isinstance(value, InputFile):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(map_inputs(v, change) for v in value)
+    if isinstance(value, Mapping):
+        return {k: map_inputs(v, change) for k, v in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: map_inputs(getattr(value, f.name), change) for f in fields(value) if f.init})
+    return value
+
+
+def _locate(file: InputFile, cache: Cache | None, problems: list[str]) -> InputFile:
+    """Give a remote file its place in the cache."""
+    if not file.url:
+        return file
+    if cache is None:
+        problems.append(f"{file.uri} is remote: say where fetched files are kept (`cache`)")
+        return file
+    return replace(file, path=cache.path_of(file.url))
 
 
 def _read_manifest(
@@ -141,7 +169,7 @@ def _read_manifest(
         path=path,
         text=text,
         assembly=store.text("assembly"),
-        chrom_sizes=_input(store, "chrom_sizes", path, env).path if "chrom_sizes" in store.content else None,
+        chrom_sizes=_input(store, "chrom_sizes", path, env) if "chrom_sizes" in store.content else None,
         chromosomes=None if chromosomes is None else tuple(chromosomes),
         span_bp=span_bp,
         track_binsize=track_binsize,
@@ -223,7 +251,12 @@ def _input(table: Table, key: str, manifest: Path, env: Mapping[str, str]) -> In
     if sha256 and not _SHA256.fullmatch(sha256):
         table.problem(f"'sha256' is {sha256!r}; 64 hexadecimal digits in lower case are needed")
     origin = table.text("origin", "") if key == "file" else ""
-    return InputFile(manifest.parent / file, uri, group, sha256 or None, origin)
+    try:
+        url = remote_url(file) or ""
+    except RemoteError as error:
+        url = ""
+        table.problem(f"{key!r}: {error}")
+    return InputFile(manifest.parent / file, uri, group, sha256 or None, origin, url)
 
 
 def _note_repeats(what: str, names: Sequence[str], where: str, problems: list[str]) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 from epizarr.errors import EpizarrError, ManifestError, nearest_match, raise_all
 from epizarr.genome import Assembly, BinGrid
 from epizarr.ingest.manifest import CellTypeEntry, ContactsEntry, Manifest, TrackEntry
+from epizarr.ingest.prefetch import require_fetched
 from epizarr.ingest.toml_table import InputFile
 from epizarr.io.bed import read_intervals
 from epizarr.io.bigwig import inspect_bigwig
@@ -353,6 +354,8 @@ def plan_ingest(manifest: Manifest, store: str | Path, *, overwrite: bool = Fals
 
     Raises
     ------
+    RemoteError
+        If remote inputs have not been fetched yet: planning fetches nothing.
     ManifestError
         Once, with every problem of every input: a missing or damaged file, another assembly, names that do not match, a bin
         size or normalisation that is not there, a track that the store has and the manifest has not.
@@ -360,7 +363,9 @@ def plan_ingest(manifest: Manifest, store: str | Path, *, overwrite: bool = Fals
         If the store exists and has another assembly.
     """
     store = Path(store)
-    sizes, chromosomes = manifest.chrom_sizes, manifest.chromosomes
+    require_fetched(manifest)
+    sizes = None if manifest.chrom_sizes is None else manifest.chrom_sizes.path
+    chromosomes = manifest.chromosomes
     assembly = open_assembly(manifest.assembly, chrom_sizes=sizes, chromosomes=chromosomes)
     check_store_path(store, assembly)
     problems: list[str] = []

@@ -22,6 +22,7 @@ from epizarr.ingest.manifest import load_manifest
 from epizarr.ingest.masks import BAD_BIN_RULE
 from epizarr.ingest.normalizing import ComputedBands, computed_record, computed_weights, fit_tasks
 from epizarr.ingest.plan import ContactsPlan, GroupPlan, Plan, TracksPlan, plan_ingest
+from epizarr.ingest.prefetch import fetch_inputs
 from epizarr.ingest.tasks import (
     BlacklistTask,
     BlockTask,
@@ -34,6 +35,7 @@ from epizarr.ingest.tasks import (
 from epizarr.ingest.toml_table import InputFile
 from epizarr.io.files import file_sha256, replace_file
 from epizarr.io.ledger import WORK, Lease, Ledger, work_folder
+from epizarr.io.remote import Cache
 from epizarr.io.store import (
     create_group,
     create_store,
@@ -87,6 +89,7 @@ def ingest_manifest(
     n_threads: int | None = None,
     progress: IngestProgress | None = None,
     env: Mapping[str, str] | None = None,
+    cache: Cache | None = None,
     take_over: bool = False,
     overwrite: bool = False,
 ) -> IngestReport:
@@ -109,6 +112,8 @@ def ingest_manifest(
         Called with (what is being done, tasks done, tasks in all).
     env
         Values of ``${NAME}`` in the manifest's paths.
+    cache
+        Where remote inputs are kept. Those that are not there yet are fetched first.
     take_over
         Whether to take over a stale lease of another host (:meth:`epizarr.io.ledger.Lease.acquire`).
     overwrite
@@ -116,6 +121,8 @@ def ingest_manifest(
 
     Raises
     ------
+    RemoteError
+        If a remote input cannot be fetched.
     ManifestError
         If the manifest or one of its inputs cannot be used, or an input's sha256 is not the one stated.
     StoreError
@@ -125,7 +132,9 @@ def ingest_manifest(
     LeaseError
         If another process writes to one of the groups.
     """
-    manifest = load_manifest(manifest_path, env)
+    manifest = load_manifest(manifest_path, env, cache=cache)
+    if cache is not None:
+        fetch_inputs(manifest, cache, progress)
     todo = plan_ingest(manifest, store_path, overwrite=overwrite)
     run = partial(_run, client=client, n_threads=n_threads, progress=progress)
     create_store(todo.store, todo.assembly)

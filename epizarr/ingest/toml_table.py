@@ -16,7 +16,7 @@ class InputFile:
     Parameters
     ----------
     path
-        Where it is on this machine. For contacts without the group.
+        Where it is on this machine, for a remote file in the cache. For contacts without the group.
     uri
         As the manifest writes it: this is what the store records.
     group
@@ -25,6 +25,8 @@ class InputFile:
         What its content must hash to, or None if the manifest does not say.
     origin
         Free text: where the file came from and what it is.
+    url
+        Address of a remote file, empty for a local one.
     """
 
     path: Path
@@ -32,6 +34,7 @@ class InputFile:
     group: str = ""
     sha256: str | None = None
     origin: str = ""
+    url: str = ""
 
 
 class Table:

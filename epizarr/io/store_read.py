@@ -12,13 +12,13 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.storage import LocalStore
 
 from epizarr import schema
 from epizarr.errors import IncompleteStoreError, SchemaError, StoreError, StoreNotFoundError, nearest_match
 from epizarr.genome import Assembly, BinGrid, Region
 from epizarr.io.layout import chrom_flags, group_path, parse_path
 from epizarr.io.ledger import WORK, lease_owner
+from epizarr.io.places import Place, StorePath, find_files, has_file, place_of, read_bytes, zarr_store
 
 #: Least values of a Dask block: Dask spends one to two milliseconds on each.
 _BLOCK_VALUES = 1 << 20
@@ -36,7 +36,7 @@ class GroupInfo:
     state: str
 
 
-def store_assembly(path: str | Path) -> Assembly:
+def store_assembly(path: StorePath) -> Assembly:
     """Read the assembly of a store.
 
     Raises
@@ -48,14 +48,14 @@ def store_assembly(path: str | Path) -> Assembly:
     StoreError
         If its metadata are damaged.
     """
-    attrs = store_attrs(Path(path))
+    attrs = store_attrs(place_of(path))
     names = [str(name) for name in read_region(path, "", "chrom_name", {})]
     return Assembly.from_table(
         str(attrs["assembly"]), zip(names, read_region(path, "", "chrom_length", {}), strict=True)
     )
 
 
-def list_groups(path: str | Path) -> list[GroupInfo]:
+def list_groups(path: StorePath) -> list[GroupInfo]:
     """List the groups of a store, finished or not, sorted by path.
 
     Raises
@@ -63,11 +63,11 @@ def list_groups(path: str | Path) -> list[GroupInfo]:
     StoreNotFoundError
         If there is no store at ``path``.
     """
-    path = Path(path)
+    path = place_of(path)
     store_attrs(path)
     found = []
-    for file in sorted([*path.glob("*/*/*/zarr.json"), *path.glob("*/*/*/*/zarr.json")]):
-        name = file.parent.relative_to(path).as_posix()
+    files = [*find_files(path, "*/*/*/zarr.json"), *find_files(path, "*/*/*/*/zarr.json")]
+    for name in sorted((file.removesuffix("/zarr.json") for file in files), key=lambda name: name.split("/")):
         parsed = parse_path(name)
         if parsed and not name.startswith(WORK):
             kind, cell_type, binsize, run = parsed
@@ -75,28 +75,30 @@ def list_groups(path: str | Path) -> list[GroupInfo]:
     return found
 
 
-def cell_types(path: str | Path) -> list[str]:
+def cell_types(path: StorePath) -> list[str]:
     """Names of the cell types of a store, sorted."""
     return sorted({info.cell_type for info in list_groups(path)})
 
 
-def has_group(path: str | Path, group: str) -> bool:
+def has_group(path: StorePath, group: str) -> bool:
     """Whether a group is there, finished or not."""
-    return (Path(path) / group / "zarr.json").exists()
+    return has_file(place_of(path), f"{group}/zarr.json")
 
 
-def group_attrs(path: str | Path, group: str) -> dict[str, Any]:
+def group_attrs(path: StorePath, group: str) -> dict[str, Any]:
     """Attributes of a group as they are on disk, whatever its state; :class:`StoreNotFoundError` if it is not there."""
-    file = Path(path) / group / "zarr.json"
+    place = place_of(path)
     try:
-        return dict(json.loads(file.read_bytes()).get("attributes", {}))
+        return dict(json.loads(read_bytes(place, f"{group}/zarr.json")).get("attributes", {}))
     except FileNotFoundError as error:
-        raise StoreNotFoundError(missing_group(Path(path), group)) from error
+        raise StoreNotFoundError(missing_group(place, group)) from error
     except ValueError as error:
-        raise StoreError(f"{file} is damaged ({error}). Remove the group's folder and make it again.") from error
+        raise StoreError(
+            f"{place}/{group}/zarr.json is damaged ({error}). Remove the group's folder and make it again."
+        ) from error
 
 
-def open_contacts(path: str | Path, cell_type: str, binsize: int) -> xr.Dataset:
+def open_contacts(path: StorePath, cell_type: str, binsize: int) -> xr.Dataset:
     """Open the contacts of a cell type, lazily; see :func:`open_group`.
 
     Examples
@@ -107,28 +109,29 @@ def open_contacts(path: str | Path, cell_type: str, binsize: int) -> xr.Dataset:
     return open_group(path, group_path("contacts", cell_type, binsize), "contacts")
 
 
-def open_tracks(path: str | Path, cell_type: str, binsize: int = 100) -> xr.Dataset:
+def open_tracks(path: StorePath, cell_type: str, binsize: int = 100) -> xr.Dataset:
     """Open the tracks of a cell type, lazily; see :func:`open_group`."""
     return open_group(path, group_path("tracks", cell_type, binsize), "tracks")
 
 
-def open_prediction(path: str | Path, cell_type: str, run: str, binsize: int) -> xr.Dataset:
+def open_prediction(path: StorePath, cell_type: str, run: str, binsize: int) -> xr.Dataset:
     """Open what a run predicted for a cell type, lazily; see :func:`open_group`."""
     return open_group(path, group_path("predictions", cell_type, binsize, run), "predictions")
 
 
-def open_evaluation(path: str | Path, cell_type: str, run: str, binsize: int) -> xr.Dataset:
+def open_evaluation(path: StorePath, cell_type: str, run: str, binsize: int) -> xr.Dataset:
     """Open the scores of a run on a cell type, lazily; see :func:`open_group`."""
     return open_group(path, group_path("evaluations", cell_type, binsize, run), "evaluations")
 
 
-def open_group(path: str | Path, group: str, kind: str, *, allow_incomplete: bool = False) -> xr.Dataset:
+def open_group(path: StorePath, group: str, kind: str, *, allow_incomplete: bool = False) -> xr.Dataset:
     """Open one group as a dataset.
 
     Parameters
     ----------
     path
-        Store.
+        Store: a folder, an address that fsspec can list (``s3://``, ``gs://``), or a
+        :class:`~epizarr.io.places.RemoteFolder`, which takes options such as ``{"anon": True}``.
     group
         Path of the group in it (:func:`group_path`).
     kind
@@ -152,7 +155,9 @@ def open_group(path: str | Path, group: str, kind: str, *, allow_incomplete: boo
     SchemaError
         If the store's format has another major version, or the group is not what ``kind`` declares.
     """
-    path = Path(path).absolute()
+    path = place_of(path)
+    if isinstance(path, Path):
+        path = path.absolute()
     store_attrs(path)
     attrs = group_attrs(path, group)
     where = f"{path}: group {group!r}"
@@ -240,12 +245,12 @@ def select(array: xr.DataArray, region: str | Region) -> xr.DataArray:
     return array.isel(bin=slice(lo, hi)).assign_coords(coords)
 
 
-def read_region(path: str | Path, group: str, variable: str, region: Mapping[str, slice]) -> np.ndarray:
+def read_region(path: StorePath, group: str, variable: str, region: Mapping[str, slice]) -> np.ndarray:
     """Read part of an array into memory, whatever the state of its group: for tasks that build on each other.
 
     Missing dims are read whole; slices are in elements along each dim.
     """
-    array = open_array(Path(path), group, variable)
+    array = open_array(place_of(path), group, variable)
     dims = array.metadata.dimension_names
     return np.asarray(array[tuple(region.get(d, slice(None)) for d in dims)])
 
@@ -266,12 +271,12 @@ def group_id(ds: xr.Dataset, tracks: Sequence[str] | None = None) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def group_arrays(path: Path, group: str) -> dict[str, zarr.Array]:
+def group_arrays(path: Place, group: str) -> dict[str, zarr.Array]:
     """Open every array of a group for reading, sorted by name.
 
     Zarr's own listing warns of everything else in the folder, such as the temporary file of a writer at work.
     """
-    names = sorted(file.parent.name for file in (path / group).glob("*/zarr.json"))
+    names = sorted(file.split("/")[-2] for file in find_files(path, f"{group}/*/zarr.json"))
     return {name: open_array(path, group, name) for name in names}
 
 
@@ -318,30 +323,31 @@ def _with_grid(ds: xr.Dataset) -> xr.Dataset:
     return ds
 
 
-def store_attrs(path: Path) -> dict[str, Any]:
+def store_attrs(path: Place) -> dict[str, Any]:
     """Attributes of the root, its version checked."""
     try:
-        attrs = dict(json.loads((path / "zarr.json").read_bytes()).get("attributes", {}))
+        attrs = dict(json.loads(read_bytes(path, "zarr.json")).get("attributes", {}))
     except (FileNotFoundError, NotADirectoryError) as error:
-        beside = sorted(p.name for p in path.parent.glob("*.zarr")) if path.parent.is_dir() else []
+        folder = path.parent if isinstance(path, Path) else None
+        beside = sorted(p.name for p in folder.glob("*.zarr")) if folder is not None and folder.is_dir() else []
         raise StoreNotFoundError(
             f"{path}: no store there. {f'Stores beside it: {beside}.' if beside else 'Make one with epizarr ingest.'}"
         ) from error
     except ValueError as error:
-        raise StoreError(f"{path / 'zarr.json'} is damaged ({error}). Ingest into a new store.") from error
+        raise StoreError(f"{path}/zarr.json is damaged ({error}). Ingest into a new store.") from error
     schema.check_version(attrs.get("epizarr_schema_version"), str(path))
     return attrs
 
 
-def missing_group(path: Path, group: str) -> str:
+def missing_group(path: Place, group: str) -> str:
     """Message for a group that is not there: the nearest name, and what is there."""
     there = [info.path for info in list_groups(path)]
     listed: Sequence[str] = there if len(there) <= 12 else [*there[:12], f"… ({len(there)} in all)"]
     return f"{path}: there is no group {group!r}.{nearest_match(group, there)} The store has {list(listed) or 'no groups yet'}."
 
 
-def _unfinished(path: Path, group: str) -> str:
-    owner = lease_owner(path, group)
+def _unfinished(path: Place, group: str) -> str:
+    owner = lease_owner(path, group) if isinstance(path, Path) else None
     if owner is not None and not owner.is_dead:
         return f"{path}: group {group!r} is being written by {owner}. Wait until it has finished."
     return (
@@ -351,10 +357,10 @@ def _unfinished(path: Path, group: str) -> str:
 
 
 def open_array(
-    path: Path, group: str, variable: str, *, mode: Literal["r", "r+"] = "r", grown: Mapping[str, int] | None = None
+    path: Place, group: str, variable: str, *, mode: Literal["r", "r+"] = "r", grown: Mapping[str, int] | None = None
 ) -> zarr.Array:
     """Open one array of a group (of the root: ``group = ""``); with ``grown``, as if it had the size that it will have."""
-    store = LocalStore(path, read_only=mode == "r")
+    store = zarr_store(path, read_only=mode == "r")
     try:
         array = zarr.open_array(store, path=f"{group}/{variable}".strip("/"), mode=mode, zarr_format=3)
     except FileNotFoundError as error:

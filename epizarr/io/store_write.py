@@ -9,6 +9,7 @@ whole at every moment in between.
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -60,6 +61,10 @@ def check_store_path(path: str | Path, assembly: Assembly) -> bool:
         As :func:`create_store`.
     """
     path = Path(path)
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", path.parts[0] if path.parts else ""):  # Path makes "s3:/" of "s3://"
+        raise StoreError(
+            f"{path} looks like an address. Stores are written to folders and can be read from anywhere: write here, then copy."
+        )
     begun = ("chrom_name", "chrom_length", WORK)  # what a killed create_store may have left
     for name in begun:
         refuse_links(path, path / name)

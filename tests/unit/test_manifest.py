@@ -6,6 +6,8 @@ import pytest
 
 from epizarr.errors import InputNotFoundError, ManifestError
 from epizarr.ingest.manifest import load_manifest
+from epizarr.ingest.prefetch import remote_inputs
+from epizarr.io.remote import Cache
 
 STORES = Path(__file__).resolve().parents[2] / "stores"
 
@@ -43,6 +45,52 @@ def test_load_manifest__expands_variables_and_parts_the_group(tmp_path):
 
 def test_load_manifest__records_paths_as_written(tmp_path):
     assert load(tmp_path, GOOD).cell_types[0].contacts[0].input.uri == "${DATA}/map.mcool::resolutions/10000"
+
+
+REMOTE = GOOD.replace('"ctcf.bw"', '"encode:ENCFF123ABC.bigWig"').replace('"${DATA}/map', '"s3://${DATA}/map')
+
+
+def load_remote(tmp_path, text):
+    (tmp_path / "m.toml").write_text(text)
+    return load_manifest(tmp_path / "m.toml", {"DATA": "bucket"}, cache=Cache(tmp_path / "cache"))
+
+
+def test_load_manifest__gives_remote_files_their_place_in_the_cache(tmp_path):
+    cell = load_remote(tmp_path, REMOTE).cell_types[0]
+    track, contacts = cell.tracks[0].input, cell.contacts[0].input
+    assert track.url == "https://www.encodeproject.org/files/ENCFF123ABC/@@download/ENCFF123ABC.bigWig"
+    assert (contacts.url, contacts.group) == ("s3://bucket/map.mcool", "resolutions/10000")
+    for file in (track, contacts):
+        assert file.path == Cache(tmp_path / "cache").path_of(file.url)
+    assert (track.uri, contacts.uri) == ("encode:ENCFF123ABC.bigWig", "s3://${DATA}/map.mcool::resolutions/10000")
+
+
+def test_load_manifest__finds_every_remote_file(tmp_path):
+    more = 'assembly = "hg38"\nchrom_sizes = "https://h/hg38.sizes"\nblacklist = "https://h/b.bed.gz"'
+    found = remote_inputs(load_remote(tmp_path, REMOTE.replace('assembly = "hg38"', more)))
+    assert {f.path.name for f in found} == {"hg38.sizes", "b.bed.gz", "ENCFF123ABC.bigWig", "map.mcool"}
+
+
+def test_load_manifest__needs_a_cache_for_remote_files(tmp_path):
+    with pytest.raises(ManifestError, match=r"(?s)2 problems.*encode:ENCFF123ABC.bigWig is remote: say where"):
+        load(tmp_path, REMOTE)
+
+
+def test_load_manifest__lists_accessions_it_cannot_resolve_with_the_rest(tmp_path):
+    with pytest.raises(ManifestError, match=r"(?s)2 problems.*ENCSR stands for an experiment.*needs 'assembly'"):
+        load_remote(tmp_path, REMOTE.replace('assembly = "hg38"', "").replace("ENCFF123ABC.bigWig", "ENCSR123ABC"))
+
+
+@pytest.mark.parametrize("stated", ["a" * 64, "b" * 64])
+def test_remote_inputs__one_file_has_one_checksum(tmp_path, stated):
+    again = '[[cell_type]]\nname = "{}"\n[[cell_type.tracks]]\nname = "x"\nfile = "https://h/x.bw"\nuncovered = "nan"\n'
+    text = REMOTE + again.format("A") + again.format("B") + f'sha256 = "{"a" * 64}"\n'
+    manifest = load_remote(tmp_path, text + again.format("C") + f'sha256 = "{stated}"\n')
+    if stated.startswith("b"):
+        with pytest.raises(ManifestError, match=r"https://h/x.bw is listed with sha256 aaa.* and with bbb"):
+            remote_inputs(manifest)
+    else:
+        assert [f.sha256 for f in remote_inputs(manifest) if f.uri == "https://h/x.bw"] == ["a" * 64]
 
 
 def test_load_manifest__fills_in_defaults(tmp_path):

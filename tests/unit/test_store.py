@@ -39,6 +39,7 @@ from epizarr.io.store import (
     write_region,
     write_unit,
 )
+from epizarr.schema import SCHEMA_VERSION
 
 ASSEMBLY = Assembly.from_table("toy", [("chr1", 250_050), ("chr2", 33_333)])
 GROUP = "K562/tracks/100"
@@ -176,7 +177,8 @@ def test_store_assembly__says_that_the_root_is_damaged(tmp_path):
 def test_open_group__refuses_another_major_version_first(tmp_path):
     fill(tmp_path / "s.zarr", ["a"])
     file = tmp_path / "s.zarr" / GROUP / "zarr.json"
-    file.write_text(file.read_text().replace('"epizarr_schema_version": "1.0"', '"epizarr_schema_version": "7.0"'))
+    now = f'"epizarr_schema_version": "{SCHEMA_VERSION}"'
+    file.write_text(file.read_text().replace(now, '"epizarr_schema_version": "7.0"'))
     with pytest.raises(SchemaError, match=r"'7\.0'"):
         open_tracks(tmp_path / "s.zarr", "K562")
 
