@@ -18,6 +18,7 @@ from epizarr.genome import Assembly, BinGrid
 from epizarr.ingest.manifest import CellTypeEntry, ContactsEntry, Manifest, TrackEntry
 from epizarr.ingest.prefetch import require_fetched
 from epizarr.ingest.toml_table import InputFile
+from epizarr.io.balance import require_ice_extent
 from epizarr.io.bed import read_intervals
 from epizarr.io.bigwig import inspect_bigwig
 from epizarr.io.chromsizes import check_file_assembly, open_assembly
@@ -432,6 +433,8 @@ def _inspect_contacts(
             chrom_lengths={old_names.get(chrom, chrom): length for chrom, length in assembly},
         )
         chroms = check_file_assembly(file.info, assembly, entry.rename_chroms)
+        if "ice" in entry.computed.variables:
+            require_ice_extent(file.info, entry.computed.ice.parameters.extent)
         if entry.extent is not None:
             region = assembly.region(entry.extent)
             file = file.with_extent(region, chroms.get(region.chrom))

@@ -17,7 +17,7 @@ import pandas as pd
 
 from epizarr.errors import BalancingError, InputFileError
 from epizarr.io.contacts import ContactsFile
-from epizarr.io.contacts_source import ContactsSource, PixelPiece
+from epizarr.io.contacts_source import ContactsInfo, ContactsSource, PixelPiece
 from epizarr.normalize.scales import scale_as_hicexplorer
 
 Extent = Literal["genome", "cis", "trans"]
@@ -208,17 +208,9 @@ def balance_ice(
     if scale not in get_args(IceScale):
         raise ValueError(f"scale must be one of {get_args(IceScale)}, not {scale!r}.")
     info = contacts.info
-    # Counts that were merged or thinned are not those of the file at the URI, whatever its format.
-    if info.format in ("cool", "mcool") and info.derived is None:
+    require_ice_extent(info, parameters.extent)
+    if _is_cooler(info):
         found = _balance_cooler(info.uri, parameters, chunk_pixels, map_chunks)
-    elif parameters.extent != "cis":
-        convert = (
-            "Convert the file (`hictk convert`)" if info.derived is None else "Merge or thin with other programs first"
-        )
-        raise InputFileError(
-            f"{info.label}: ICE of the extent {parameters.extent!r} needs contacts between chromosomes, which are read from "
-            f".cool and .mcool only. {convert}, or balance each chromosome by itself (extent 'cis')."
-        )
     else:
         with tempfile.TemporaryDirectory(dir=temp_dir, prefix="epizarr-ice-") as folder:
             path = Path(folder) / "cis.cool"
@@ -227,6 +219,30 @@ def balance_ice(
     if not found.converged and not allow_unconverged:
         raise BalancingError(_say_unconverged(info.label, found))
     return found.scaled_as_hicexplorer() if scale == "hicexplorer" else found
+
+
+def _is_cooler(info: ContactsInfo) -> bool:
+    """Whether cooler can open the counts: those that were merged or thinned are not the file's, whatever its format."""
+    return info.format in ("cool", "mcool") and info.derived is None
+
+
+def require_ice_extent(info: ContactsInfo, extent: Extent) -> None:
+    """Refuse an extent that the contacts cannot be balanced over; call it before work starts.
+
+    Raises
+    ------
+    InputFileError
+        If contacts between chromosomes are asked for, and the counts are not those of a ``.cool`` or ``.mcool``.
+    """
+    if extent == "cis" or _is_cooler(info):
+        return
+    convert = (
+        "Convert the file (`hictk convert`)" if info.derived is None else "Merge or thin with other programs first"
+    )
+    raise InputFileError(
+        f"{info.label}: ICE of the extent {extent!r} needs contacts between chromosomes, which are read from .cool and .mcool "
+        f"only. {convert}, or balance each chromosome by itself (extent 'cis')."
+    )
 
 
 def write_cis_cool(source: ContactsSource, path: Path) -> None:

@@ -268,6 +268,13 @@ def test_load_manifest__refuses_what_cannot_be_computed(inputs, compute, tables,
     assert problem in str(refusal.value)
 
 
+def test_plan_ingest__refuses_genome_wide_ice_of_a_file_without_trans_contacts(inputs, tmp_path):
+    (inputs.folder / "few.txt").write_text("1\t0\t1\t5000\t3\n2\t0\t2\t5000\t3\n")
+    manifest = load_manifest(manifest_of(inputs, ["ice"], "", name="genome.toml", file="few.txt"))
+    with pytest.raises(ManifestError, match=r"extent 'genome' needs contacts between chromosomes.*\(extent 'cis'\)"):
+        plan_ingest(manifest, tmp_path / "s.zarr")
+
+
 def test_plan_ingest__refuses_a_sequence_of_another_assembly(inputs, tmp_path):
     (inputs.folder / "other.fa").write_text(">chr1\nACGT\n>chr2\nACGT\n")
     tables = (
