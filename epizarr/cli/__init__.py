@@ -4,6 +4,7 @@ Results go to stdout, logs and progress to stderr. A failure is one paragraph an
 traceback.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     import typer
 
+    # Threads of torch that wait for each other spin, for seconds if need be: where another program has one of the cores, training
+    # took 15 times as long. They spin briefly and then sleep; torch reads this when it is first imported.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     try:
         typer.main.get_command(app).main(args=None if arguments is None else list(arguments), prog_name="epizarr")
     except SystemExit as end:  # wrong usage and Ctrl-C are reported by typer
