@@ -120,7 +120,8 @@ def map_of_file(file, chrom: str) -> CisMap:
 @pytest.mark.parametrize(
     ("file_name", "chrom", "binsize"),
     [
-        ("test_chr22.hic", "22", 10_000),  # sparse: KR dropped the 1st percentile
+        # Sparse: KR dropped the 1st percentile.
+        pytest.param("test_chr22.hic", "22", 10_000, marks=pytest.mark.slow),
         ("test_chr22.hic", "22", 25_000),
         ("test_chr22.hic", "22", 500_000),
         ("GSE63525_HMEC_combined_example.hic", "22", 50_000),
@@ -135,6 +136,7 @@ def test_stored_weights__are_those_of_the_stored_counts(shared, file_name, chrom
     np.testing.assert_allclose(weights, file.weights(name, chrom), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_kr__is_refused_where_juicer_found_none(shared):
     file = open_contacts_file(shared / "data" / "readers" / "test_chr22.hic", 5_000)
     assert np.isnan(file.weights("KR", "22")).all()
