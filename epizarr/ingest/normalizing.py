@@ -163,7 +163,7 @@ class FitTask(Task):
             # Whatever made the file removed them: not seen is not the same as not there.
             counts[:, 0] = np.nan
             record["main_diagonal"] = "empty in the file, left out of the fit"
-        features = load_features(self.ledger, self.grid, self.chrom)
+        features = load_features(self.ledger, self.entry, self.grid, self.chrom)
         fit, _ = fit_hicdcplus(PairRows(self.chrom, geometry, counts, features), settings, seed=self.entry.seed)
         results = {"model": np.array(fit.to_json()), "record": _json_array(record | _fit_record(fit))}
         if self.has_qvalues:
@@ -180,9 +180,9 @@ def _fit_record(fit: HicdcplusFit) -> dict[str, Any]:
     return out | {"theta": fit.theta if fit.alpha > 0 else None}
 
 
-def load_features(ledger: Ledger, grid: BinGrid, chrom: str) -> dict[str, np.ndarray]:
-    """Features of a chromosome's bins by name; none where there is no :class:`FeaturesTask`."""
-    if not ledger.has_result(_FEATURES):
+def load_features(ledger: Ledger, entry: HicdcplusEntry, grid: BinGrid, chrom: str) -> dict[str, np.ndarray]:
+    """Features of a chromosome's bins by name, as :class:`FeaturesTask` left them; none where distance alone is fitted."""
+    if entry.features == "none":
         return {}
     first, last = grid.chrom_extent(chrom)
     return {name: values[first:last] for name, values in ledger.load(_FEATURES).items()}
@@ -300,7 +300,7 @@ class ComputedBands:
         if "main_diagonal" in json.loads(str(found["record"])):
             count = count.copy()
             count[:, 0] = np.nan
-        features = load_features(self._ledger, self.grid, chrom)
+        features = load_features(self._ledger, self.computed.hicdcplus, self.grid, chrom)
         result = evaluate(fit, count.astype(np.float64), features, first=first - offset)
         values = {"hicdcplus_oe": result.oe, "hicdcplus_zscore": result.zscore, "hicdcplus_mu": result.mu}
         if "hicdcplus_pvalue" in wanted:

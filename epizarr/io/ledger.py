@@ -224,10 +224,6 @@ class Ledger:
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         replace_file(self._result(task), buffer.getvalue())
 
-    def has_result(self, task: str) -> bool:
-        """Whether a task has saved arrays."""
-        return self._result(task).is_file()
-
     def load(self, task: str) -> dict[str, np.ndarray]:
         """Return the arrays that a finished task saved."""
         with np.load(self._result(task), allow_pickle=False) as arrays:

@@ -190,6 +190,21 @@ def test_ingest__computed_variables_do_not_depend_on_blocks_threads_or_kills(inp
     assert tree_digest(path) == tree_digest(store)
 
 
+def test_ingest__a_manifest_changed_half_way_leaves_no_features_behind(inputs, tmp_path):
+    fasta = TABLES[TABLES.index("[cell_type.contacts.hicdcplus]") : TABLES.index("[cell_type.contacts.akita]")]
+    plain = '[cell_type.contacts.hicdcplus]\nfeatures = "none"\nmax_distance = 40_000\nmax_result_distance = 35_000\n'
+
+    def stop(what, n_done, n_all):
+        if what.endswith("fits"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest_manifest(manifest_of(inputs, ["hicdcplus_oe"], fasta), tmp_path / "a.zarr", n_threads=1, progress=stop)
+    for name in ("a.zarr", "b.zarr"):
+        ingest_manifest(manifest_of(inputs, ["hicdcplus_oe"], plain), tmp_path / name, n_threads=1)
+    assert tree_digest(tmp_path / "a.zarr") == tree_digest(tmp_path / "b.zarr")
+
+
 def test_check__finds_a_computed_store_whole(inputs, store):
     findings = check_store(store, deep=True, manifest=manifest_of(inputs))
     assert [f for f in findings if f.severity != "info"] == []
