@@ -15,47 +15,19 @@ equal variance, as those of Poisson counts of equal depth are: there r = Var(λ)
 For Spearman's coefficient the same formulas are customary and approximate.
 """
 
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
-from epizarr.metrics.correlation import mean_defined, score_by_distance
+from epizarr.metrics.correlation import DistanceCorrelations, score_by_distance
 
 Depth = Literal["replicate", "merged"]
 Best = Literal["experiment", "truth"]
 
 
-@dataclass(frozen=True)
-class ReplicateCeiling:
-    """Highest correlations to be expected at each diagonal.
-
-    Parameters
-    ----------
-    n_pixels
-        Pixels that counted, int64 (diagonal).
-    pearson, spearman
-        Ceilings, float64 (diagonal); NaN where the replicates' correlation is undefined.
-    """
-
-    n_pixels: np.ndarray
-    pearson: np.ndarray
-    spearman: np.ndarray
-
-    @property
-    def mean_pearson(self) -> float:
-        """Mean of ``pearson`` over the diagonals where it is defined; NaN if it is nowhere."""
-        return mean_defined(self.pearson)
-
-    @property
-    def mean_spearman(self) -> float:
-        """Mean of ``spearman`` over the diagonals where it is defined; NaN if it is nowhere."""
-        return mean_defined(self.spearman)
-
-
 def replicate_ceiling(
     first: np.ndarray, second: np.ndarray, *, depth: Depth = "merged", best: Best = "truth"
-) -> ReplicateCeiling:
+) -> DistanceCorrelations:
     """Ceiling of the correlation with an observed map, from its two replicates.
 
     Parameters
@@ -95,7 +67,7 @@ def replicate_ceiling(
         )
     scores = score_by_distance(first, second)
     pearson, spearman = (_ceiling(r, depth, best) for r in (scores.pearson, scores.spearman))
-    return ReplicateCeiling(scores.n_pixels, pearson, spearman)
+    return DistanceCorrelations(scores.n_pixels, pearson, spearman)
 
 
 def spearman_brown(reliability: np.ndarray, n_fold: float) -> np.ndarray:

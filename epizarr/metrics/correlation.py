@@ -15,8 +15,8 @@ from scipy.stats import rankdata
 
 
 @dataclass(frozen=True)
-class DistanceScores:
-    """Scores of one map against another at each diagonal.
+class DistanceCorrelations:
+    """Correlations at each diagonal, of one map with another or as a ceiling of that.
 
     Parameters
     ----------
@@ -24,14 +24,11 @@ class DistanceScores:
         Pixels that counted, int64 (diagonal).
     pearson, spearman
         Correlation coefficients, float64 (diagonal), NaN where undefined.
-    squared_error
-        Sum of squared differences, float64 (diagonal).
     """
 
     n_pixels: np.ndarray
     pearson: np.ndarray
     spearman: np.ndarray
-    squared_error: np.ndarray
 
     @property
     def mean_pearson(self) -> float:
@@ -42,6 +39,21 @@ class DistanceScores:
     def mean_spearman(self) -> float:
         """Mean of ``spearman`` over the diagonals where it is defined; NaN if it is nowhere."""
         return mean_defined(self.spearman)
+
+
+@dataclass(frozen=True)
+class DistanceScores(DistanceCorrelations):
+    """Scores of one map against another at each diagonal.
+
+    Parameters
+    ----------
+    n_pixels, pearson, spearman
+        See :class:`DistanceCorrelations`.
+    squared_error
+        Sum of squared differences, float64 (diagonal).
+    """
+
+    squared_error: np.ndarray
 
     @property
     def mse(self) -> float:
