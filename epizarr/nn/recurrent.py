@@ -1,7 +1,9 @@
 """A bidirectional LSTM for inference on a CPU: the numbers of ``nn.LSTM``, nearer the speed of matrix products.
 
 The library's own layer spends its time in small products on oneDNN; here the input's share of all gates is one
-large product per block of steps, and each step adds its own product into it in place.
+large product per block of steps, and each step adds its own product into it in place. Gates and states are laid out
+(feature, step, batch): a step multiplies the large weights from the left, which the matrix product does at nearly its
+full rate, and at 0.6 of it the other way round (39 and 63 of 67 GFLOP/s for 64 examples of 1200 hidden states).
 """
 
 import torch
@@ -32,17 +34,17 @@ def bilstm_without_gradient(lstm: nn.LSTM, states: Tensor) -> Tensor:
     Returns
     -------
     Hidden states, shape (batch, step, 2 * hidden): forward, then backward, as ``lstm(states)[0]`` up to rounding.
-    The tensor is stored step by step, so that it is not contiguous.
+    The tensor is stored feature by feature, so that it is not contiguous.
     """
     with torch.no_grad():
         by_step = states.transpose(0, 1)
         hidden = lstm.hidden_size
-        output = states.new_empty(by_step.shape[0], by_step.shape[1], 2 * hidden)
+        output = states.new_empty(2 * hidden, by_step.shape[0], by_step.shape[1])
         for direction, suffix in enumerate(("", "_reverse")):
             weights = [getattr(lstm, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-            into = output[..., direction * hidden : (direction + 1) * hidden]
+            into = output[direction * hidden : (direction + 1) * hidden]
             _run_direction(by_step, *weights, into=into, is_reverse=direction == 1)
-        return output.transpose(0, 1)
+        return output.permute(2, 1, 0)
 
 
 def _run_direction(
@@ -55,25 +57,26 @@ def _run_direction(
     into: Tensor,
     is_reverse: bool,
 ) -> None:
-    """Run one direction over ``states`` (step, batch, feature), filling ``into`` (step, batch, hidden)."""
+    """Run one direction over ``states`` (step, batch, feature), filling ``into`` (hidden, step, batch)."""
     n_steps, n_batch, _ = states.shape
     n_hidden = weight_hh.shape[1]
-    bias = bias_ih + bias_hh
-    hidden = states.new_zeros(n_batch, n_hidden)
+    bias = (bias_ih + bias_hh)[:, None]
+    hidden = states.new_zeros(n_hidden, n_batch)
     cell = torch.zeros_like(hidden)
     squashed = torch.empty_like(hidden)
     n_block = max(1, _ROWS // n_batch)
     blocks = range(0, n_steps, n_block)
     for first in reversed(blocks) if is_reverse else blocks:
         block = states[first : first + n_block]
-        gates = torch.addmm(bias, block.reshape(-1, block.shape[-1]), weight_ih.t()).view(len(block), n_batch, -1)
+        gates = torch.addmm(bias, weight_ih, block.reshape(-1, block.shape[-1]).t()).unflatten(1, (-1, n_batch))
         steps = range(len(block))
         for step in reversed(steps) if is_reverse else steps:
-            gate = gates[step].addmm_(hidden, weight_hh.t())
-            gate[:, : 2 * n_hidden].sigmoid_()
-            gate[:, 2 * n_hidden : 3 * n_hidden].tanh_()
-            gate[:, 3 * n_hidden :].sigmoid_()
-            admit, forget, candidate, emit = gate.chunk(4, 1)
+            gate = gates[:, step].addmm_(weight_hh, hidden)
+            gate[: 2 * n_hidden].sigmoid_()
+            gate[2 * n_hidden : 3 * n_hidden].tanh_()
+            gate[3 * n_hidden :].sigmoid_()
+            admit, forget, candidate, emit = gate.chunk(4)
             cell.mul_(forget).addcmul_(admit, candidate)
             torch.tanh(cell, out=squashed)
-            hidden = torch.mul(emit, squashed, out=into[first + step])
+            torch.mul(emit, squashed, out=hidden)
+            into[:, first + step] = hidden
