@@ -26,7 +26,7 @@ def main() -> None:
     n_bins, batch = 200, 4
     config = NetworkConfig.published_10kb()
     model = Epiphany(config).train()
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=5e-4)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=5e-4, fused=True)
     signal = torch.rand(batch, config.n_tracks, config.cut_length(n_bins))
     target = torch.rand(batch, n_bins, config.n_offsets)
     valid = torch.rand(target.shape) < 0.9
