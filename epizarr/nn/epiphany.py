@@ -10,11 +10,10 @@ Source: PUBLISHED_EPIPHANY, section 2.
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
-from torch import Tensor, is_grad_enabled, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from epizarr.errors import ConfigError, TensorShapeError, raise_all
-from epizarr.nn.recurrent import FASTER_FROM_HIDDEN, bilstm_without_gradient
 from epizarr.nn.trunk import DropoutMasks, TrunkPlan, plan_trunk, shared_trunk, window_columns
 
 FinalRelu = Literal["never", "predict", "always"]
@@ -261,8 +260,6 @@ class Epiphany(nn.Module):
     def core(self, features: Tensor) -> Tensor:
         """Run the LSTMs and the linear layers over features of consecutive bins.
 
-        Without gradients on a CPU large LSTMs run in a form that is faster there and equal up to rounding.
-
         Parameters
         ----------
         features
@@ -282,11 +279,9 @@ class Epiphany(nn.Module):
                 f"network features: shape {tuple(features.shape)}, need (batch, bin, {self.config.n_features}), "
                 "as Epiphany.features returns them."
             )
-        is_large = self.config.hidden >= FASTER_FROM_HIDDEN
-        is_plain = is_large and features.device.type == "cpu" and not is_grad_enabled()
         states = features
         for layer, lstm in enumerate(self.lstms):
-            output = bilstm_without_gradient(lstm, states) if is_plain else lstm(states)[0]
+            output = lstm(states)[0]
             states = output if layer == 0 else output + states
         stripes: Tensor = self.fc2(functional.relu(self.fc(states)))
         if self.config.final_relu == "always" or (self.config.final_relu == "predict" and not self.training):

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from epizarr.errors import ConfigError, TensorShapeError
 from epizarr.nn.epiphany import Epiphany, NetworkConfig
-from epizarr.nn.recurrent import block_elements
 from epizarr.tiles import bins_needed, blend_weights, tile_starts, tiles_touching
 
 
@@ -205,5 +204,9 @@ def prediction_bytes(
     steps = batch_size * tile_bins
     states = 3 * 2 * config.hidden  # input, output and their sum
     head = 2 * config.head_hidden + config.n_offsets
-    lstms = steps * (config.n_features + states + head) + block_elements(config.hidden, batch_size)
+    # The library holds the gates of one direction, both directions before it joins them, and a copy of the weights.
+    inside = steps * (4 + 2) * config.hidden + 4 * config.hidden * (
+        max(config.n_features, 2 * config.hidden) + config.hidden
+    )
+    lstms = steps * (config.n_features + states + head) + inside
     return 4 * (n_feature_bins * config.n_features + max(trunk, lstms))
