@@ -13,7 +13,7 @@ import xarray as xr
 from epizarr.errors import SchemaError
 
 #: "MAJOR.MINOR". The same major opens; another major is refused. A minor step only adds variables or attributes.
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 #: Attributes of every group, since a group opened alone does not see its parent's.
 COMMON_ATTRS = ("epizarr_schema_version", "assembly", "state")
@@ -88,7 +88,7 @@ _BAND = ("bin", "diagonal")
 _INPUT_ATTRS = {
     "epizarr_version": "version of epizarr that wrote the group",
     "manifest": "text of the manifest the group was made from (TOML)",
-    "inputs": "JSON list: name, uri, sha256, size in bytes, origin of every input file",
+    "inputs": "JSON list: name (and replicate), uri, sha256, size in bytes, origin of every input file",
 }
 
 ROOT = Group(
@@ -140,6 +140,16 @@ CONTACTS = Group(
             "no contact seen",
             "off the chromosome, or not covered by the source",
             required=True,
+        ),
+        Variable("replicate", ("replicate",), "O", "name of the replicate", ""),
+        Variable(
+            "count_replicate",
+            ("replicate", *_BAND),
+            "f4",
+            "raw contacts of one replicate; their sum over replicates is count",
+            "1",
+            "no contact seen",
+            "as count",
         ),
         *(
             Variable(
@@ -213,7 +223,10 @@ CONTACTS = Group(
         "bad_bin_rule": "how bad_bin was made",
         **_INPUT_ATTRS,
     },
-    {"computed": "JSON: how each variable that epizarr computed was made, and what its fits came to"},
+    {
+        "computed": "JSON: how each variable that epizarr computed was made, and what its fits came to",
+        "thinned": "JSON: the share of the contacts that was kept, at random, in every count (fraction, seed; depth, n_contacts)",
+    },
 )
 PREDICTIONS = Group(
     "predictions",
@@ -288,6 +301,8 @@ GROUPS: dict[str, Group] = {g.kind: g for g in (ROOT, TRACKS, CONTACTS, PREDICTI
 WEIGHTED_VARIABLES = ("ice", "kr", "vc", "vc_sqrt", "scale")
 #: Variables that are worked out from the raw counts by other means.
 HICDCPLUS_VARIABLES = tuple(v.name for v in CONTACTS.variables if v.name.startswith("hicdcplus_"))
+#: Variables that are the raw count times something that the count of one pixel does not change.
+PROPORTIONAL_VARIABLES = ("count", *WEIGHTED_VARIABLES, "hicdcplus_oe")
 #: What a model may be trained on, besides ``count``.
 TARGET_VARIABLES = (*WEIGHTED_VARIABLES, "hicdcplus_oe", "hicdcplus_zscore", "akita")
 #: Variables with values of either sign, which are not contacts.

@@ -53,6 +53,23 @@ def fraction_for_depth(depth: float, n_contacts: float) -> float:
     return float(depth / n_contacts)
 
 
+def named_seed(seed: int, name: str) -> int:
+    """Seed of one of several maps that are to be thinned independently from one seed: a replicate of that name.
+
+    Another seed or another name gives another one; the same, the same. A map without a name (the only one) has ``seed`` itself.
+
+    Examples
+    --------
+    >>> named_seed(5, "")
+    5
+    >>> named_seed(5, "rep1") != named_seed(5, "rep2")
+    True
+    """
+    if not name:
+        return seed
+    return int.from_bytes(hashlib.blake2b(f"{seed}\t{name}".encode(), digest_size=8).digest(), "little")
+
+
 def check_fraction(fraction: float) -> None:
     """Refuse a fraction of contacts that is not in (0, 1].
 

@@ -5,7 +5,7 @@ was computed (balanced contacts, expected values) and, given the manifest, reads
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from epizarr.bands import balance_band, band_on_chromosome
 from epizarr.cluster import Progress, run_tasks
 from epizarr.errors import EpizarrError
 from epizarr.genome import Assembly, BinGrid
-from epizarr.ingest.manifest import Manifest, load_manifest
+from epizarr.ingest.manifest import EntryFile, Manifest, load_manifest
 from epizarr.ingest.masks import good_diagonal_sums
 from epizarr.ingest.plan import ContactsPlan, TracksPlan, plan_ingest
 from epizarr.ingest.tasks import per_bin_reach, read_counts, read_track
@@ -44,7 +44,8 @@ Severity = Literal["error", "warning", "info"]
 #: Write units of each array that a deep check reads again from the inputs, spread over the genome.
 N_SAMPLES = 8
 
-_BANDS = ("count", *WEIGHTED_VARIABLES, *HICDCPLUS_VARIABLES, "akita", "contact")
+_COUNTS = ("count", "count_replicate")
+_BANDS = (*_COUNTS, *WEIGHTED_VARIABLES, *HICDCPLUS_VARIABLES, "akita", "contact")
 
 
 @dataclass(frozen=True)
@@ -252,9 +253,10 @@ def _unit_tasks(path: Path, info: GroupInfo, ds: xr.Dataset, name: str) -> Itera
     grid = grid_of(ds) if "diagonal" in variable.dims and "bin" in variable.dims else None
     first = str(variable.dims[0])
     rows = range(0, variable.sizes[first], unit[first])
-    along = "bin" if first == "track" else first
+    is_named = first in ("track", "replicate")
+    along = "bin" if is_named else first
     for start in rows:
-        series = f"{name} {ds['track'].values[start]!r}" if first == "track" else name
+        series = f"{name} {ds[first].values[start]!r}" if is_named else name
         outer = {first: slice(start, min(start + unit[first], variable.sizes[first]))}
         if along == first:
             yield _UnitTask(path, info, name, series, outer, grid)
@@ -271,6 +273,7 @@ def _summarise(task: _UnitTask) -> _Summary:
     with_nan: frozenset[int] = frozenset()
     with_value: frozenset[int] = frozenset()
     if task.grid is not None:
+        values = values.reshape(-1, values.shape[-1])  # of one replicate
         lo = task.region["bin"].start
         inside = band_on_chromosome(task.grid, lo, lo + len(values), values.shape[1])
         code = np.broadcast_to(task.grid.chrom_code(np.arange(lo, lo + len(values)))[:, None], values.shape)[inside]
@@ -300,7 +303,7 @@ def _check_values(tasks: list[_UnitTask], summaries: list[_Summary]) -> Iterator
             yield Finding("error", where, f"{n_inf} values are infinite")
         if task.variable in _BANDS and task.variable not in SIGNED_VARIABLES and info.kind == "contacts" and low < 0:
             yield Finding("error", where, f"contacts are negative, down to {low:g}")
-        if task.variable == "count" and task.grid is not None:
+        if task.variable in _COUNTS and task.grid is not None:
             # Counts are missing on chromosomes that the input does not list, and nowhere else.
             lost = frozenset().union(*(p.with_nan for p in parts)) & frozenset().union(*(p.with_value for p in parts))
             names = [task.grid.assembly.chrom_names[c] for c in sorted(lost)]
@@ -325,10 +328,14 @@ def _check_derived(path: Path, info: GroupInfo, ds: xr.Dataset) -> Iterator[Find
     sums = {name: np.zeros(shape) for name in variables}
     numbers = {name: np.zeros(shape, dtype=np.int64) for name in variables}
     wrong = dict.fromkeys(variables, 0)
+    n_other_sums = 0
     for lo in range(0, grid.n_bins, BAND_ROWS):
         for _, first, last in grid.extents(lo, min(lo + BAND_ROWS, grid.n_bins)):
             rows, chrom = {"bin": slice(first, last)}, int(grid.chrom_code(np.array(first)))
             count = read_region(path, info.path, "count", rows)
+            if "count_replicate" in ds:
+                total = read_region(path, info.path, "count_replicate", rows).sum(axis=0)
+                n_other_sums += int(np.count_nonzero((total != count) & ~(np.isnan(total) & np.isnan(count))))
             good = ~reach("bad_bin", first=first, last=last, beyond=True)
             for name in variables:
                 band = count
@@ -341,6 +348,8 @@ def _check_derived(path: Path, info: GroupInfo, ds: xr.Dataset) -> Iterator[Find
                 part, number = good_diagonal_sums(band, good, ignored.get(name, 0))
                 sums[name][chrom] += part
                 numbers[name][chrom] += number
+    if n_other_sums:
+        yield Finding("error", f"{info.path}/count", f"{n_other_sums} pixels are not the sum over replicates")
     for name in variables:
         where = f"{info.path}/{name}"
         if wrong[name]:
@@ -359,52 +368,79 @@ def _check_inputs(path: Path, manifest: Manifest, datasets: Mapping[str, xr.Data
         ds = datasets.get(group.path)
         if ds is None:
             continue
-        recorded = {(e["kind"], e["name"]): e for e in json.loads(ds.attrs["inputs"])}
+        recorded = {(e["kind"], e["name"], e.get("replicate", "")): e for e in json.loads(ds.attrs["inputs"])}
         if isinstance(group, ContactsPlan):
-            if (yield from _is_recorded(group.path, recorded.get(("contacts", "contacts")), group.entry.input.path)):
-                yield from _check_counts(path, group)
+            if (yield from _are_recorded(group.path, recorded, ("contacts", "contacts"), group.entry.files)):
+                yield from _check_counts(path, group, ds)
             continue
         names = [str(name) for name in ds["track"].values]
         for track in group.tracks:
             name = track.entry.name
             if name in names:
                 where = f"{group.path}/signal {name!r}"
-                if (yield from _is_recorded(where, recorded.get(("track", name)), track.entry.input.path)):
+                if (yield from _are_recorded(where, recorded, ("track", name), track.entry.files)):
                     yield from _check_track(path, group, names.index(name), where, track)
 
 
-def _is_recorded(where: str, entry: Mapping[str, Any] | None, file: Path) -> Any:
-    """Whether a file is the one the store was made from; a finding if it is not."""
-    if entry is not None and entry["sha256"] == file_sha256(file):
-        return True
-    yield Finding(
-        "warning", where, f"{file.name} is not the file that this was made from (its sha256 differs): not compared"
-    )
-    return False
+def _are_recorded(
+    where: str, recorded: Mapping[tuple[str, str, str], Any], what: tuple[str, str], files: Sequence[EntryFile]
+) -> Any:
+    """Whether the files of an entry are those the store was made from; a finding for each that is not."""
+    other = [
+        file.input.path.name
+        for file in files
+        if recorded.get((*what, file.name), {}).get("sha256") != file_sha256(file.input.path)
+    ]
+    for name in other:
+        yield Finding(
+            "warning", where, f"{name} is not the file that this was made from (its sha256 differs): not compared"
+        )
+    n_made_from = sum(key[:2] == what for key in recorded)
+    if n_made_from > len(files):
+        yield Finding(
+            "warning", where, f"was made from {n_made_from} files, the manifest lists {len(files)}: not compared"
+        )
+    return not other and n_made_from <= len(files)
 
 
-def _check_counts(path: Path, group: ContactsPlan) -> Iterator[Finding]:
+def _check_counts(path: Path, group: ContactsPlan, ds: xr.Dataset) -> Iterator[Finding]:
+    counts = group.counts
+    if "thinned" in ds.attrs:
+        record = json.loads(ds.attrs["thinned"])
+        counts = counts.thinned(record["fraction"], record["seed"])
+    files = {replicate.name: replicate for replicate in counts.replicates}
+    # As the store has them, whatever the manifest's order.
+    names = [str(name) for name in ds["replicate"].values] if "replicate" in ds.variables else list(files)
+    uris = ", ".join(file.input.uri for file in group.entry.files)
     starts = _samples(group.grid.n_bins, BAND_ROWS)
     for lo in starts:
-        hi = min(lo + BAND_ROWS, group.grid.n_bins)
-        again = read_counts(group.grid, group.file, group.chroms, group.n_diagonals, lo, hi)
-        if not np.array_equal(read_region(path, group.path, "count", {"bin": slice(lo, hi)}), again, equal_nan=True):
-            yield Finding(
-                "error", f"{group.path}/count", f"bins [{lo}, {hi}) are not what {group.entry.input.uri} holds"
-            )
-    yield Finding("info", f"{group.path}/count", f"{len(starts)} blocks compared with {group.entry.input.uri}")
+        rows = slice(lo, min(lo + BAND_ROWS, group.grid.n_bins))
+        parts = [read_counts(group.grid, files[name], group.n_diagonals, rows.start, rows.stop) for name in names]
+        stored = {"count": read_region(path, group.path, "count", {"bin": rows})}
+        again = {"count": np.sum(parts, axis=0, dtype=np.float32)}
+        if "replicate" in ds.variables:
+            of_each = read_region(path, group.path, "count_replicate", {"bin": rows})
+            stored |= {f"count_replicate {name!r}": part for name, part in zip(names, of_each, strict=True)}
+            again |= {f"count_replicate {name!r}": part for name, part in zip(names, parts, strict=True)}
+        for name, values in again.items():
+            if not np.array_equal(stored[name], values, equal_nan=True):
+                yield Finding(
+                    "error", f"{group.path}/{name}", f"bins [{rows.start}, {rows.stop}) are not what {uris} holds"
+                )
+    yield Finding("info", f"{group.path}/count", f"{len(starts)} blocks compared with {uris}")
 
 
 def _check_track(path: Path, group: TracksPlan, index: int, where: str, track: Any) -> Iterator[Finding]:
     step = 1 << 14
+    uris = ", ".join(file.input.uri for file in track.entry.files)
     starts = _samples(group.grid.n_bins, step)
     for lo in starts:
         hi = min(lo + step, group.grid.n_bins)
-        again = read_track(group.grid, track.entry.input.path, track.entry.uncovered, track.chroms, lo, hi)
+        again = read_track(group.grid, track.files, track.entry.uncovered, lo, hi)
         region = {"track": slice(index, index + 1), "bin": slice(lo, hi)}
         if not np.array_equal(read_region(path, group.path, "signal", region)[0], again, equal_nan=True):
-            yield Finding("error", where, f"bins [{lo}, {hi}) are not what {track.entry.input.uri} holds")
-    yield Finding("info", where, f"{len(starts)} blocks compared with {track.entry.input.uri}")
+            yield Finding("error", where, f"bins [{lo}, {hi}) are not what {uris} holds")
+    yield Finding("info", where, f"{len(starts)} blocks compared with {uris}")
 
 
 def _samples(n_bins: int, step: int) -> list[int]:

@@ -20,8 +20,25 @@ from epizarr.schema import WEIGHTED_VARIABLES
 #: The one version of the manifest's layout that is read.
 MANIFEST_SCHEMA = 1
 
+#: Keys that belong to one file, of a track and of contacts.
+_FILE_KEYS = ("file", "rename_chroms", "sha256", "origin")
+_CONTACTS_FILE_KEYS = (*_FILE_KEYS, "bins_file", "chrom")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class EntryFile:
+    """One file of an entry: the only one, whose name is empty, or one of its ``replicates``.
+
+    ``bins_file`` and ``chrom`` belong to contacts in text.
+    """
+
+    name: str
+    input: InputFile
+    rename_chroms: Mapping[str, str] = field(default_factory=dict)
+    bins_file: InputFile | None = None
+    chrom: str | None = None
 
 
 @dataclass(frozen=True)
@@ -29,11 +46,19 @@ class TrackEntry:
     """One ``[[cell_type.tracks]]`` of a manifest."""
 
     name: str
-    input: InputFile
+    files: tuple[EntryFile, ...]
     uncovered: Literal["nan", "zero"]
     accession: str = ""
     strand: str = "."
-    rename_chroms: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ThinEntry:
+    """Thinning of an entry's counts: to ``depth`` cis contacts on average, or to a ``fraction``; one of them is None."""
+
+    depth: int | None = None
+    fraction: float | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,18 +66,16 @@ class ContactsEntry:
     """One ``[[cell_type.contacts]]`` of a manifest.
 
     ``normalisations`` maps a variable to the stored vector's name; ``computed`` is what epizarr works out from the counts.
-    ``bins_file`` and ``chrom`` belong to contacts in text; ``extent`` is the one locus that an assay covers.
+    ``extent`` is the one locus that an assay covers.
     """
 
-    input: InputFile
+    files: tuple[EntryFile, ...]
     binsize: int
     normalisations: Mapping[str, str]
     weights_are: Literal["multiplicative", "divisive"] | None = None
-    rename_chroms: Mapping[str, str] = field(default_factory=dict)
     computed: ComputedEntry = field(default_factory=ComputedEntry)
-    bins_file: InputFile | None = None
-    chrom: str | None = None
     extent: str | None = None
+    thin: ThinEntry | None = None
 
 
 @dataclass(frozen=True)
@@ -192,24 +215,24 @@ def _read_cell(content: Any, number: int, path: Path, env: Mapping[str, str], pr
 
 
 def _read_track(content: Any, cell: str, path: Path, env: Mapping[str, str], problems: list[str]) -> TrackEntry:
-    known = ("name", "file", "uncovered", "accession", "strand", "rename_chroms", "sha256", "origin")
+    known = ("name", *_FILE_KEYS, "replicates", "uncovered", "accession", "strand")
     name = content.get("name") if isinstance(content, dict) else None
     table = Table(content, f"{cell}, track {name!r}:", known, problems)
     return TrackEntry(
         name=table.name("name"),
-        input=_input(table, "file", path, env),
+        files=_read_files(table, _FILE_KEYS, path, env),
         uncovered=cast(Literal["nan", "zero"], table.choice("uncovered", ("nan", "zero"))),
         accession=table.text("accession", ""),
         strand=table.choice("strand", ("+", "-", "."), "."),
-        rename_chroms=table.texts("rename_chroms"),
     )
 
 
 def _read_contacts(content: Any, cell: str, path: Path, env: Mapping[str, str], problems: list[str]) -> ContactsEntry:
-    own = ("file", "binsize", "normalisations", "weights_are", "rename_chroms", "sha256", "origin")
-    known = (*own, "compute", "ice", "hicdcplus", "akita", "bins_file", "chrom", "extent")
-    file = content.get("file") if isinstance(content, dict) else None
-    table = Table(content, f"{cell}, contacts {file!r}:", known, problems)
+    own = (*_CONTACTS_FILE_KEYS, "replicates", "binsize", "normalisations", "weights_are")
+    known = (*own, "compute", "ice", "hicdcplus", "akita", "extent", "thin")
+    found = content if isinstance(content, dict) else {}
+    which = f"at {found.get('binsize')} bp" if "replicates" in found else repr(found.get("file"))
+    table = Table(content, f"{cell}, contacts {which}:", known, problems)
     normalisations = table.texts("normalisations")
     for variable in normalisations:
         if variable not in WEIGHTED_VARIABLES:
@@ -219,19 +242,73 @@ def _read_contacts(content: Any, cell: str, path: Path, env: Mapping[str, str], 
                 f"{', '.join(WEIGHTED_VARIABLES)}"
             )
     weights_are = table.choice("weights_are", ("multiplicative", "divisive"), "") or None
+    changed = [key for key in ("replicates", "thin") if key in table.content]
+    stored = [key for key, value in (("normalisations", normalisations), ("weights_are", weights_are)) if value]
+    if changed and stored:
+        table.problem(
+            f"has {' and '.join(map(repr, changed))} beside {' and '.join(map(repr, stored))}: weights that a file stores were "
+            "fitted to all counts of that one file, and do not balance a sum over files or a part of the counts. Name what you "
+            "need in 'compute' instead"
+        )
     computed = read_computed(
         table, normalisations, lambda t, key: _input(t, key, path, env), has_extent="extent" in table.content
     )
     return ContactsEntry(
-        input=_input(table, "file", path, env),
+        files=_read_files(table, _CONTACTS_FILE_KEYS, path, env),
         binsize=table.positive("binsize"),
         normalisations=normalisations,
         weights_are=cast(Literal["multiplicative", "divisive"] | None, weights_are),
-        rename_chroms=table.texts("rename_chroms"),
         computed=computed,
+        extent=table.text("extent", "") or None,
+        thin=_read_thin(table) if "thin" in table.content else None,
+    )
+
+
+def _read_files(table: Table, keys: Sequence[str], path: Path, env: Mapping[str, str]) -> tuple[EntryFile, ...]:
+    """Read the files of an entry: its own keys, or one table of ``replicates`` each."""
+    if "replicates" not in table.content:
+        return (_read_file(table, "", path, env),)
+    outside = [key for key in keys if key in table.content]
+    if outside:
+        table.problem(
+            f"has 'replicates' and {', '.join(map(repr, outside))}: replicates stand in place of 'file', and what belongs to "
+            "one file goes into its own table"
+        )
+    files = []
+    for content in table.tables("replicates"):
+        name = content.get("name") if isinstance(content, dict) else None
+        own = Table(content, f"{table.where} replicate {name!r}:", ("name", *keys), table.problems)
+        files.append(_read_file(own, own.name("name"), path, env))
+    if len(files) < 2:
+        table.problem(f"has {len(files)} of 'replicates', at least two are needed; write one file as 'file'")
+    _note_repeats("replicate", [f.name for f in files], table.where, table.problems)
+    return tuple(files)
+
+
+def _read_file(table: Table, name: str, path: Path, env: Mapping[str, str]) -> EntryFile:
+    return EntryFile(
+        name=name,
+        input=_input(table, "file", path, env),
+        rename_chroms=table.texts("rename_chroms"),
         bins_file=_input(table, "bins_file", path, env) if "bins_file" in table.content else None,
         chrom=table.text("chrom", "") or None,
-        extent=table.text("extent", "") or None,
+    )
+
+
+def _read_thin(table: Table) -> ThinEntry:
+    own = Table(table.content["thin"], f"{table.where} thin", ("depth", "fraction", "seed"), table.problems)
+    if ("depth" in own.content) == ("fraction" in own.content):
+        own.problem("needs 'depth' (cis contacts to be left) or 'fraction' (in (0, 1]), one of the two")
+    fraction = own.content.get("fraction")
+    if fraction is not None and not (
+        isinstance(fraction, int | float) and not isinstance(fraction, bool) and 0 < fraction <= 1
+    ):
+        own.problem(f"'fraction' is {fraction!r}, a number in (0, 1] is needed")
+        fraction = None
+    return ThinEntry(
+        depth=own.positive("depth") if "depth" in own.content else None,
+        fraction=None if fraction is None else float(fraction),
+        seed=own.whole("seed", 0),
     )
 
 

@@ -5,7 +5,7 @@ inputs of a finished group are found by :func:`epizarr.ingest.run.ingest_manifes
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +15,15 @@ import pandas as pd
 
 from epizarr.errors import EpizarrError, ManifestError, nearest_match, raise_all
 from epizarr.genome import Assembly, BinGrid
-from epizarr.ingest.manifest import CellTypeEntry, ContactsEntry, Manifest, TrackEntry
+from epizarr.ingest.manifest import CellTypeEntry, ContactsEntry, EntryFile, Manifest, TrackEntry
 from epizarr.ingest.prefetch import require_fetched
+from epizarr.ingest.replicates import CountsFile, GroupCounts
 from epizarr.ingest.toml_table import InputFile
 from epizarr.io.balance import require_ice_extent
 from epizarr.io.bed import read_intervals
 from epizarr.io.bigwig import inspect_bigwig
 from epizarr.io.chromsizes import check_file_assembly, open_assembly
-from epizarr.io.contacts import ContactsFile, open_contacts_file
+from epizarr.io.contacts import open_contacts_file
 from epizarr.io.fasta import inspect_fasta, match_assembly
 from epizarr.io.store import (
     BAND_ROWS,
@@ -40,6 +41,8 @@ from epizarr.schema import TARGET_VARIABLES, WEIGHTED_VARIABLES
 
 #: Memory that reading takes besides its result, as the readers state it.
 _READ_TRACK_BYTES, _READ_BAND_BYTES, _READ_MARGINALS_BYTES = 30 << 20, 250 << 20, 500 << 20
+#: What the mean over a track's files takes for each bin; what reading takes more for each replicate merged, and for thinning.
+_MEAN_BYTES, _MERGE_BYTES, _THIN_BYTES = 30, 160 << 20, 120 << 20
 #: Memory of the fits, as :mod:`epizarr.normalize` states it: a pixel being balanced, a sampled pair, a pair with a q-value.
 _KR_PIXEL_BYTES, _SAMPLED_PAIR_BYTES, _QVALUE_PAIR_BYTES = 45, 100, 64
 #: A block task takes up to 8 chunks of rows, and at most this many pixels.
@@ -50,19 +53,24 @@ Action = Literal["new", "resume", "grow", "replace", "none"]
 
 @dataclass(frozen=True)
 class TrackInput:
-    """A track and the names its file gives to the store's chromosomes, ``{store: file}``."""
+    """A track and, for each of its files, the names it gives to the store's chromosomes, ``{store: file}``."""
 
     entry: TrackEntry
-    chroms: Mapping[str, str]
+    chroms: tuple[Mapping[str, str], ...]
 
-    def parameters(self) -> dict[str, Any]:
-        """What besides the file's content decides the stored values."""
+    @property
+    def files(self) -> tuple[tuple[Path, Mapping[str, str]], ...]:
+        """Path and chromosome names of each file."""
+        return tuple((f.input.path, chroms) for f, chroms in zip(self.entry.files, self.chroms, strict=True))
+
+    def parameters(self, file: EntryFile) -> dict[str, Any]:
+        """What besides a file's content decides the stored values."""
         e = self.entry
         return {
             "uncovered": e.uncovered,
             "strand": e.strand,
             "accession": e.accession,
-            "rename_chroms": dict(sorted(e.rename_chroms.items())),
+            "rename_chroms": dict(sorted(file.rename_chroms.items())),
         }
 
 
@@ -88,7 +96,7 @@ class TracksPlan:
     @property
     def inputs(self) -> list[InputFile]:
         """Every file the group is made from."""
-        return [*([self.blacklist] if self.blacklist else []), *(t.entry.input for t in self.tracks)]
+        return [*([self.blacklist] if self.blacklist else []), *(f.input for t in self.tracks for f in t.entry.files)]
 
     @cached_property
     def arrays(self) -> dict[str, ArraySpec]:
@@ -132,19 +140,18 @@ class TracksPlan:
     def peak_bytes(self) -> int:
         """Most memory of one task, in bytes: the shard, its compressed copy, and what reading takes."""
         n = min(TRACK_SHARD, self.grid.n_bins)
-        return _READ_TRACK_BYTES + n * (4 + 4 + 4) + TRACK_SHARD * 4
+        return _READ_TRACK_BYTES + n * (4 + 4 + _MEAN_BYTES) + TRACK_SHARD * 4
 
 
 @dataclass(frozen=True)
 class ContactsPlan:
-    """One group of contacts. ``chroms`` are the names the file gives to the store's chromosomes, ``{store: file}``."""
+    """One group of contacts. ``counts`` are those of its files, before they are thinned."""
 
     cell: CellTypeEntry
     entry: ContactsEntry
     grid: BinGrid
     n_diagonals: int
-    file: ContactsFile
-    chroms: Mapping[str, str]
+    counts: GroupCounts
     intervals: pd.DataFrame
     blacklist: InputFile | None
     action: Action
@@ -159,9 +166,13 @@ class ContactsPlan:
     @property
     def inputs(self) -> list[InputFile]:
         """Every file the group is made from."""
-        e = self.entry
-        bins = [e.bins_file] if e.bins_file else []
-        return [*([self.blacklist] if self.blacklist else []), e.input, *bins, *e.computed.inputs.values()]
+        files = [i for f in self.entry.files for i in (f.input, f.bins_file) if i is not None]
+        return [*([self.blacklist] if self.blacklist else []), *files, *self.entry.computed.inputs.values()]
+
+    @property
+    def chroms(self) -> tuple[str, ...]:
+        """Chromosomes of the store that the files list, in the store's order."""
+        return tuple(self.counts.merged.chroms)
 
     @property
     def weighted(self) -> tuple[str, ...]:
@@ -182,21 +193,22 @@ class ContactsPlan:
     @property
     def ignore_diags(self) -> dict[str, int]:
         """Diagonals that each variable leaves out; only variables that may leave some."""
-        found = self.file.info.normalisations
+        found = self.counts.merged.file.info.normalisations
         stored = {variable: found[name].ignore_diags for variable, name in self.entry.normalisations.items()}
         return dict(sorted((stored | self.entry.computed.ignore_diags).items()))
 
-    def parameters(self) -> dict[str, Any]:
-        """What besides the file's content decides the stored values."""
+    def parameters(self, file: EntryFile) -> dict[str, Any]:
+        """What besides a file's content decides the stored values."""
         e = self.entry
-        found = self.file.info.normalisations
+        optional = {"chrom": file.chrom, "extent": e.extent, "thin": None if e.thin is None else asdict(e.thin)}
+        found = self.counts.merged.file.info.normalisations
         return {
-            "group": e.input.group,
+            "group": file.input.group,
             "normalisations": {v: [n, found[n].convention] for v, n in sorted(e.normalisations.items())},
-            "rename_chroms": dict(sorted(e.rename_chroms.items())),
+            "rename_chroms": dict(sorted(file.rename_chroms.items())),
             # Not there where not used, so that groups of before these keys compare as equal.
             **({"computed": e.computed.settings()} if e.computed.variables else {}),
-            **{key: value for key, value in (("chrom", e.chrom), ("extent", e.extent)) if value is not None},
+            **{key: value for key, value in optional.items() if value is not None},
         }
 
     @cached_property
@@ -205,6 +217,10 @@ class ContactsPlan:
         n, k, n_chroms = self.grid.n_bins, self.n_diagonals, len(self.grid.assembly)
         arrays = {"bad_bin": ArraySpec(("bin",), (n,), "b1")}
         stored_as = self.entry.normalisations
+        n_replicates = len(self.counts.replicate_names)
+        if n_replicates:
+            shape = (n_replicates, n, k)
+            arrays["count_replicate"] = ArraySpec(("replicate", "bin", "diagonal"), shape, "f4", (1, BAND_ROWS, k))
         for name in ("count", *self.bands):
             arrays[name] = ArraySpec(("bin", "diagonal"), (n, k), "f4", (BAND_ROWS, k))
             if name in self.summarised:
@@ -218,7 +234,9 @@ class ContactsPlan:
 
     def coords(self) -> dict[str, np.ndarray]:
         """Coordinates of the group."""
-        return grid_coords(self.grid, self.n_diagonals)
+        names = self.counts.replicate_names
+        own = {"replicate": np.array(names, dtype=object)} if names else {}
+        return grid_coords(self.grid, self.n_diagonals) | own
 
     def made_anew(self) -> "ContactsPlan":
         """Return the plan for writing the whole group again."""
@@ -232,11 +250,17 @@ class ContactsPlan:
 
     @property
     def n_tasks(self) -> int:
-        """Number of tasks if none is done yet: marginals and fits of each chromosome, blocks, masks and expected values."""
+        """Number of tasks if none is done yet: totals, marginals and fits by chromosome, blocks, masks and expected values."""
         computed = self.entry.computed
         n_fits = ("ice" in computed.variables) + (computed.hicdcplus.features == "fasta")
         n_fits += len(self.chroms) * (bool(computed.chrom_weights) + bool(computed.hicdcplus_variables))
-        return len(self.chroms) + n_fits + len(self.blocks) + 2
+        n_totals = len(self.chroms) * len(self.entry.files) * self.has_depth
+        return n_totals + len(self.chroms) + n_fits + len(self.blocks) + 2
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether the counts are thinned to a depth, so that there must be a total first."""
+        return self.entry.thin is not None and self.entry.thin.depth is not None
 
     @property
     def peak_bytes(self) -> int:
@@ -244,23 +268,30 @@ class ContactsPlan:
         lo, hi = self.blocks[0]
         computed = self.entry.computed
         longest = int(self.grid.chrom_n_bins.max())
+        n_replicates = len(self.counts.replicate_names)
+        thinning = _THIN_BYTES if self.entry.thin is not None else 0
+        merging = thinning + n_replicates * _MERGE_BYTES
         # Counts and one balanced band at a time, in both widths, and the masks; float64 bands are temporary.
         a_pixel = 4 + 8 + 8 + 4 + 4 + 2
         if computed.hicdcplus_variables:
             a_pixel += 5 * 8 + 4 * len(computed.hicdcplus_variables)
-        block = _READ_BAND_BYTES + (hi - lo) * self.n_diagonals * a_pixel
+        if n_replicates:
+            a_pixel += 4  # replicates are read one after another, beside their sum
+        block = _READ_BAND_BYTES + thinning + (hi - lo) * self.n_diagonals * a_pixel
         if "akita" in computed.variables:
-            block += (hi - lo + 4 * self.n_diagonals) * 2 * self.n_diagonals * (4 + 8 + 8 + 8)
-        peaks = [block, _READ_MARGINALS_BYTES + 3 * 8 * longest]
+            block += (hi - lo + 4 * self.n_diagonals) * 2 * self.n_diagonals * (
+                4 + 8 + 8 + 8
+            ) + n_replicates * _MERGE_BYTES
+        peaks = [block, _READ_MARGINALS_BYTES + merging + 3 * 8 * longest]
         if computed.chrom_weights:
             # How many pixels a chromosome has is not known before it is read. A pixel takes a byte of the file at least.
-            share = self.entry.input.path.stat().st_size * longest / self.grid.n_bins
-            peaks.append(int(min(longest**2 / 2, share) * _KR_PIXEL_BYTES))
+            share = sum(f.input.path.stat().st_size for f in self.entry.files) * longest / self.grid.n_bins
+            peaks.append(merging + int(min(longest**2 / 2, share) * _KR_PIXEL_BYTES))
         if computed.hicdcplus_variables:
             pairs = longest * (computed.hicdcplus.settings.max_distance // self.grid.binsize + 1)
             q_bytes = _QVALUE_PAIR_BYTES if "hicdcplus_qvalue" in computed.variables else 0
             sampled = computed.hicdcplus.settings.sample_fraction * _SAMPLED_PAIR_BYTES
-            peaks.append(_READ_BAND_BYTES + int(pairs * (4 + 2 + sampled + q_bytes)))
+            peaks.append(_READ_BAND_BYTES + merging + int(pairs * (4 + 2 + sampled + q_bytes)))
         if computed.hicdcplus.features == "fasta":
             peaks.append(150_000_000 + int(2.2 * max(self.grid.assembly.chrom_lengths)))
         return max(peaks)
@@ -381,14 +412,13 @@ def plan_ingest(manifest: Manifest, store: str | Path, *, overwrite: bool = Fals
                 action, ordered, n_old = _compare_tracks(store, path, tracks, overwrite, problems)
                 groups.append(TracksPlan(cell, grid, ordered, intervals, blacklist, action, n_old))
         for entry in cell.contacts:
-            found = _inspect_contacts(cell, entry, assembly, problems)
+            counts = _inspect_contacts(cell, entry, assembly, problems)
             _inspect_feature_files(cell, entry, assembly, problems)
-            if found is not None:
-                file, chroms = found
+            if counts is not None:
                 grid = assembly.bins(entry.binsize)
                 action = _action(store, group_path("contacts", cell.name, grid.binsize))
                 n_diagonals = manifest.span_bp // entry.binsize
-                groups.append(ContactsPlan(cell, entry, grid, n_diagonals, file, chroms, intervals, blacklist, action))
+                groups.append(ContactsPlan(cell, entry, grid, n_diagonals, counts, intervals, blacklist, action))
     raise_all(ManifestError, f"manifest {manifest.path}", problems)
     return Plan(manifest, store, assembly, tuple(groups))
 
@@ -408,41 +438,60 @@ def _inspect_tracks(cell: CellTypeEntry, assembly: Assembly, problems: list[str]
     """Open each track's file; None if one of them cannot be used."""
     tracks, before = [], len(problems)
     for entry in cell.tracks:
-        try:
-            chroms = check_file_assembly(inspect_bigwig(entry.input.path), assembly, entry.rename_chroms)
-        except EpizarrError as error:
-            problems.append(f"cell type {cell.name!r}, track {entry.name!r}: {error}")
-        else:
-            tracks.append(TrackInput(entry, chroms))
+        chroms = []
+        for file in entry.files:
+            try:
+                chroms.append(check_file_assembly(inspect_bigwig(file.input.path), assembly, file.rename_chroms))
+            except EpizarrError as error:
+                problems.append(f"cell type {cell.name!r}, track {entry.name!r}{_replicate(file)}: {error}")
+        tracks.append(TrackInput(entry, tuple(chroms)))
     return tracks if len(problems) == before else None
 
 
 def _inspect_contacts(
     cell: CellTypeEntry, entry: ContactsEntry, assembly: Assembly, problems: list[str]
-) -> tuple[ContactsFile, dict[str, str]] | None:
-    uri = str(entry.input.path) + (f"::{entry.input.group}" if entry.input.group else "")
-    try:
-        old_names = {new: old for old, new in entry.rename_chroms.items()}
-        file = open_contacts_file(
-            uri,
-            entry.binsize,
-            convention=entry.weights_are,
-            bins_path=None if entry.bins_file is None else entry.bins_file.path,
-            chrom=entry.chrom,
-            # Sparse text does not tell how long its chromosomes are.
-            chrom_lengths={old_names.get(chrom, chrom): length for chrom, length in assembly},
-        )
-        chroms = check_file_assembly(file.info, assembly, entry.rename_chroms)
-        if "ice" in entry.computed.variables:
-            require_ice_extent(file.info, entry.computed.ice.parameters.extent)
-        if entry.extent is not None:
-            region = assembly.region(entry.extent)
-            file = file.with_extent(region, chroms.get(region.chrom))
-        file.require_normalisations(sorted(set(entry.normalisations.values())), list(chroms.values()))
-    except EpizarrError as error:
-        problems.append(f"cell type {cell.name!r}, contacts at {entry.binsize} bp: {error}")
+) -> GroupCounts | None:
+    """Open the files of contacts, and see that they can be read as one; None if they cannot."""
+    where = f"cell type {cell.name!r}, contacts at {entry.binsize} bp"
+    files, before = [], len(problems)
+    for file in entry.files:
+        try:
+            files.append(_open_counts(entry, file, assembly))
+        except EpizarrError as error:
+            problems.append(f"{where}{_replicate(file)}: {error}")
+    if len(problems) > before:
         return None
-    return file, chroms
+    try:
+        counts = GroupCounts(tuple(files), None if entry.extent is None else assembly.region(entry.extent))
+        merged = counts.merged
+        if "ice" in entry.computed.variables:
+            # What is not the file's own counts holds no contacts between chromosomes. The fraction may not be known yet.
+            derived = merged.file.info.derived if entry.thin is None else "thinned"
+            require_ice_extent(replace(merged.file.info, derived=derived), entry.computed.ice.parameters.extent)
+        merged.file.require_normalisations(sorted(set(entry.normalisations.values())), list(merged.chroms.values()))
+    except EpizarrError as error:
+        problems.append(f"{where}: {error}")
+        return None
+    return counts
+
+
+def _open_counts(entry: ContactsEntry, file: EntryFile, assembly: Assembly) -> CountsFile:
+    old_names = {new: old for old, new in file.rename_chroms.items()}
+    opened = open_contacts_file(
+        str(file.input.path) + (f"::{file.input.group}" if file.input.group else ""),
+        entry.binsize,
+        convention=entry.weights_are,
+        bins_path=None if file.bins_file is None else file.bins_file.path,
+        chrom=file.chrom,
+        # Sparse text does not tell how long its chromosomes are.
+        chrom_lengths={old_names.get(chrom, chrom): length for chrom, length in assembly},
+    )
+    return CountsFile(file.name, opened, check_file_assembly(opened.info, assembly, file.rename_chroms))
+
+
+def _replicate(file: EntryFile) -> str:
+    """How a message names a file of an entry, after the entry."""
+    return f", replicate {file.name!r}" if file.name else ""
 
 
 def _inspect_feature_files(cell: CellTypeEntry, entry: ContactsEntry, assembly: Assembly, problems: list[str]) -> None:

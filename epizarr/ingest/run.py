@@ -13,21 +13,23 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from epizarr.cluster import run_tasks
-from epizarr.errors import ManifestError, StoreError, raise_all
+from epizarr.errors import ManifestError, StoreError, TransformError, raise_all
 from epizarr.ingest.computed import AKITA_FROM
-from epizarr.ingest.manifest import load_manifest
+from epizarr.ingest.manifest import EntryFile, load_manifest
 from epizarr.ingest.masks import BAD_BIN_RULE
 from epizarr.ingest.normalizing import ComputedBands, computed_record, computed_weights, fit_tasks
 from epizarr.ingest.plan import ContactsPlan, GroupPlan, Plan, TracksPlan, plan_ingest
 from epizarr.ingest.prefetch import fetch_inputs
+from epizarr.ingest.replicates import GroupCounts
 from epizarr.ingest.tasks import (
     BlacklistTask,
     BlockTask,
     MarginalsTask,
     ShardTask,
+    TotalTask,
     run_task,
     write_expected,
     write_masks,
@@ -47,6 +49,7 @@ from epizarr.io.store import (
     remove_group,
     sweep_group,
 )
+from epizarr.thinning import fraction_for_depth
 
 #: Part of every task's hash: raised whenever the same inputs would give other bytes.
 CODE_FORMAT = 1
@@ -175,8 +178,24 @@ def _hash_inputs(todo: Plan, run: Callable[..., list[Any]]) -> dict[Path, str]:
         for i in dict.fromkeys(stated)
         if hashes[i.path] != i.sha256
     ]
+    for group in todo.groups:
+        entries = [group.entry] if isinstance(group, ContactsPlan) else [t.entry for t in group.tracks]
+        wrong += [p for entry in entries for p in _same_replicates(group.path, entry.files, hashes)]
     raise_all(ManifestError, f"manifest {todo.manifest.path}", wrong)
     return hashes
+
+
+def _same_replicates(group: str, files: Sequence[EntryFile], hashes: Mapping[Path, str]) -> list[str]:
+    """Replicates that are one file under two names: their noise would be the same, and their sum no merged experiment."""
+    by_content: dict[tuple[str, str], list[EntryFile]] = {}
+    for file in files:
+        by_content.setdefault((hashes[file.input.path], file.input.group), []).append(file)
+    return [
+        f"{group}: replicates {', '.join(repr(f.name) for f in same)} have the same content ({same[0].input.uri}); list each "
+        "experiment once"
+        for same in by_content.values()
+        if len(same) > 1
+    ]
 
 
 def _hash_input(task: _HashTask) -> str:
@@ -240,12 +259,14 @@ class _GroupWriter:
             return []
         found = open_group(self.store, self.plan.path, self.plan.kind).attrs
         before, now = _by_name(json.loads(found["inputs"])), _by_name(self.inputs)
+        added = [t.entry.name for t in self.plan.tracks[self.plan.n_old :]] if isinstance(self.plan, TracksPlan) else []
         changes = []
         for name in sorted({*before, *now}):
             if name not in now:
                 changes.append(f"{name} is no longer there")
             elif name not in before:
-                if self.plan.action != "grow" or not name.startswith("track "):
+                # A replicate of a track that is there already changes that track.
+                if now[name]["kind"] != "track" or now[name]["name"] not in added:
                     changes.append(f"{name} is new")
             else:
                 changes += [f"{name}: {c}" for c in _changes(before[name], now[name])]
@@ -332,18 +353,16 @@ class _GroupWriter:
 
     def _write_tracks(self, p: TracksPlan) -> dict[str, Any]:
         blacklist = [e for e in self.inputs if e["kind"] == "blacklist"]
-        tracks = [e for e in self.inputs if e["kind"] == "track"]
         tasks: list[Any] = []
         if p.n_old == 0:
             digest = self._digest(blacklist)
             tasks = [BlacklistTask(self.store, p.path, digest, p.grid, p.intervals, lo, hi) for lo, hi in p.shards]
         for i in range(p.n_old, len(p.tracks)):
-            track, digest = p.tracks[i], self._digest([tracks[i]])
-            path, uncovered = track.entry.input.path, track.entry.uncovered
+            track = p.tracks[i]
+            digest = self._digest([e for e in self.inputs if e["kind"] == "track" and e["name"] == track.entry.name])
+            uncovered = track.entry.uncovered
             tasks += [
-                ShardTask(
-                    self.store, p.path, digest, p.grid, i, len(p.tracks), path, uncovered, dict(track.chroms), lo, hi
-                )
+                ShardTask(self.store, p.path, digest, p.grid, i, len(p.tracks), track.files, uncovered, lo, hi)
                 for lo, hi in p.shards
             ]
         self._run_open(tasks, p.path)
@@ -351,18 +370,20 @@ class _GroupWriter:
 
     def _write_contacts(self, p: ContactsPlan) -> dict[str, Any]:
         digest = self._digest(self.inputs)
-        chroms = [(i, c) for i, c in enumerate(p.grid.assembly.chrom_names) if c in p.chroms]
-        marginals = [MarginalsTask(self.store, p.path, digest, p.file, i, c, p.chroms[c]) for i, c in chroms]
+        numbered = [(p.grid.assembly.index(chrom), chrom) for chrom in p.chroms]
+        counts, last = self._thin_counts(p, digest, numbered)
+        file, chroms = counts.merged.file, dict(counts.merged.chroms)
+        marginals = [MarginalsTask(self.store, p.path, digest, file, i, c, chroms[c]) for i, c in numbered]
         computed = p.entry.computed
-        fits, later_fits = fit_tasks(self.store, p.path, digest, p.grid, p.file, p.chroms, computed)
+        fits, later_fits = fit_tasks(self.store, p.path, digest, p.grid, file, chroms, computed)
         self._run_open([*marginals, *fits], f"{p.path}: marginals and weights" if fits else f"{p.path}: marginals")
         self._run_open(later_fits, f"{p.path}: fits")
         normalisations = dict(sorted(p.entry.normalisations.items()))
-        weights = computed_weights(self.store, p.path, p.grid, p.chroms, computed)
-        write_masks(self.store, p.path, p.grid, p.file, p.chroms, normalisations, p.intervals, marginals, weights)
+        weights = computed_weights(self.store, p.path, p.grid, chroms, computed)
+        write_masks(self.store, p.path, p.grid, file, chroms, normalisations, p.intervals, marginals, weights)
         ignored = p.ignore_diags
         others = ComputedBands(
-            self.store, p.path, p.grid, p.n_diagonals, p.file, dict(p.chroms), computed, ignored.get(AKITA_FROM, 0)
+            self.store, p.path, p.grid, p.n_diagonals, file, chroms, computed, ignored.get(AKITA_FROM, 0)
         )
         blocks = [
             BlockTask(
@@ -371,8 +392,7 @@ class _GroupWriter:
                 digest,
                 p.grid,
                 p.n_diagonals,
-                p.file,
-                dict(p.chroms),
+                counts.replicates,
                 p.weighted,
                 others,
                 ignored,
@@ -383,14 +403,37 @@ class _GroupWriter:
         ]
         self._run_open(blocks, p.path)
         is_diagonal_empty = write_expected(self.store, p.path, p.grid, p.n_diagonals, p.summarised, blocks)
-        last = {
+        last |= {
             "ignore_diags": json.dumps(ignored),
             "min_diagonal": max(*ignored.values(), int(is_diagonal_empty), 0),
         }
         if computed.variables:
-            record = computed_record(self.store, p.path, p.grid, p.chroms, computed)
+            record = computed_record(self.store, p.path, p.grid, chroms, computed)
             last["computed"] = json.dumps(record, sort_keys=True)
         return last
+
+    def _thin_counts(
+        self, p: ContactsPlan, digest: str, chroms: Sequence[tuple[int, str]]
+    ) -> tuple[GroupCounts, dict[str, Any]]:
+        """Counts as the manifest wants them, and what the group's attributes say of it; a depth needs the contacts counted."""
+        thin = p.entry.thin
+        if thin is None:
+            return p.counts, {}
+        record = {"fraction": thin.fraction, "seed": thin.seed}
+        if thin.depth is not None:
+            tasks = [
+                TotalTask(self.store, p.path, digest, replicate, place, i, chrom)
+                for place, replicate in enumerate(p.counts.replicates)
+                for i, chrom in chroms
+            ]
+            self._run_open(tasks, f"{p.path}: contacts")
+            total = sum(float(self.ledger.load(task.name)["n_contacts"]) for task in tasks)
+            try:
+                record |= {"fraction": fraction_for_depth(thin.depth, total), "depth": thin.depth, "n_contacts": total}
+            except TransformError as error:
+                raise ManifestError(f"manifest {self.manifest.path}: {p.path}: {error}") from error
+        counts = p.counts.thinned(cast(float, record["fraction"]), thin.seed)
+        return counts, {"thinned": json.dumps(record, sort_keys=True)}
 
     def _digest(self, inputs: Sequence[Mapping[str, Any]]) -> str:
         """Hash of everything that decides a task's values."""
@@ -439,13 +482,22 @@ def _input_entries(group: GroupPlan, hashes: Mapping[Path, str]) -> list[dict[st
             "parameters": dict(parameters),
         }
 
+    def of_replicate(made: dict[str, Any], file: EntryFile) -> dict[str, Any]:
+        # Only where there are several, so that groups of before there were replicates compare as equal.
+        return made | ({"replicate": file.name} if file.name else {})
+
     entries = [] if group.blacklist is None else [entry("blacklist", "blacklist", group.blacklist, {})]
     if isinstance(group, TracksPlan):
-        return entries + [entry("track", t.entry.name, t.entry.input, t.parameters()) for t in group.tracks]
-    entries.append(entry("contacts", "contacts", group.entry.input, group.parameters()))
-    others = {"bins": group.entry.bins_file} if group.entry.bins_file else {}
-    others |= group.entry.computed.inputs
-    return entries + [entry(kind, kind, file, {}) for kind, file in others.items()]
+        return entries + [
+            of_replicate(entry("track", t.entry.name, f.input, t.parameters(f)), f)
+            for t in group.tracks
+            for f in t.entry.files
+        ]
+    for file in group.entry.files:
+        entries.append(of_replicate(entry("contacts", "contacts", file.input, group.parameters(file)), file))
+        if file.bins_file is not None:
+            entries.append(of_replicate(entry("bins", "bins", file.bins_file, {}), file))
+    return entries + [entry(kind, kind, file, {}) for kind, file in group.entry.computed.inputs.items()]
 
 
 def _content(inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -454,10 +506,12 @@ def _content(inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _by_name(inputs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Input entries by what a person calls them."""
-    return {
-        entry["kind"] if entry["kind"] == entry["name"] else f"{entry['kind']} {entry['name']!r}": content
-        for entry, content in zip(inputs, _content(inputs), strict=True)
-    }
+    return {_said(entry): content for entry, content in zip(inputs, _content(inputs), strict=True)}
+
+
+def _said(entry: Mapping[str, Any]) -> str:
+    whole = entry["kind"] if entry["kind"] == entry["name"] else f"{entry['kind']} {entry['name']!r}"
+    return f"{whole}, replicate {entry['replicate']!r}" if "replicate" in entry else whole
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

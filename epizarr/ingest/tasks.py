@@ -15,7 +15,8 @@ import pandas as pd
 from epizarr.bands import balance_band
 from epizarr.genome import BinGrid
 from epizarr.ingest.masks import bad_bins, covered_bp, good_diagonal_sums
-from epizarr.io.bigwig import read_bin_means
+from epizarr.ingest.replicates import CountsFile
+from epizarr.io.bigwig_merged import read_merged_bin_means
 from epizarr.io.contacts import ContactsFile
 from epizarr.io.ledger import Ledger, work_folder
 from epizarr.io.store import read_region, write_region
@@ -74,14 +75,13 @@ class BlacklistTask(Task):
 
 @dataclass(frozen=True)
 class ShardTask(Task):
-    """One track's means in bins ``[lo, hi)``. ``chroms`` maps the store's chromosome names to the file's."""
+    """One track's means in bins ``[lo, hi)``. ``files`` are paths, each with the file's names of the store's chromosomes."""
 
     grid: BinGrid
     index: int
     n_tracks: int
-    path: Path
+    files: Sequence[tuple[Path, Mapping[str, str]]]
     uncovered: Literal["nan", "zero"]
-    chroms: Mapping[str, str]
     lo: int
     hi: int
 
@@ -93,29 +93,57 @@ class ShardTask(Task):
     def work(self) -> None:
         """Read and write, without the mark."""
         values = np.full((1, self.hi - self.lo), np.nan, dtype=np.float32)
-        values[0] = read_track(self.grid, self.path, self.uncovered, self.chroms, self.lo, self.hi)
+        values[0] = read_track(self.grid, self.files, self.uncovered, self.lo, self.hi)
         region = {"track": slice(self.index, self.index + 1), "bin": slice(self.lo, self.hi)}
         write_region(self.store, self.group, "signal", region, values, grown={"track": self.n_tracks})
 
 
 def read_track(
-    grid: BinGrid, path: Path, uncovered: Literal["nan", "zero"], chroms: Mapping[str, str], lo: int, hi: int
+    grid: BinGrid,
+    files: Sequence[tuple[Path, Mapping[str, str]]],
+    uncovered: Literal["nan", "zero"],
+    lo: int,
+    hi: int,
 ) -> np.ndarray:
-    """Means of a bigWig in bins ``[lo, hi)`` of the genome, float32; NaN on chromosomes that the file does not list."""
+    """Means of a track's bigWigs, one or replicates, in bins ``[lo, hi)`` of the genome, float32.
+
+    NaN on chromosomes that no file lists; a file that does not list one has no part in the mean there.
+    """
     means_ = np.full(hi - lo, np.nan, dtype=np.float32)
     for chrom, first, last in grid.extents(lo, hi):
-        if chrom in chroms:
+        listing = [(path, chroms[chrom]) for path, chroms in files if chrom in chroms]
+        if listing:
             where = grid.extent_region(first, last)
-            means_[first - lo : last - lo] = read_bin_means(
-                path,
+            means_[first - lo : last - lo] = read_merged_bin_means(
+                [path for path, _ in listing],
                 chrom=chrom,
                 start=where.start,
                 end=where.end,
                 binsize=grid.binsize,
                 uncovered=uncovered,
-                file_chrom=chroms[chrom],
+                file_chroms=[name for _, name in listing],
             )
     return means_
+
+
+@dataclass(frozen=True)
+class TotalTask(Task):
+    """Number of raw cis contacts of one file on one chromosome: what a depth is a fraction of."""
+
+    counts: CountsFile
+    place: int
+    index: int
+    chrom: str
+
+    @property
+    def name(self) -> str:
+        """Name in the ledger."""
+        return f"total-{self.place}-{self.index}"
+
+    def work(self) -> None:
+        """Read and write, without the mark."""
+        total = self.counts.file.n_contacts(self.chrom, self.counts.chroms[self.chrom])
+        self.ledger.save(self.name, {"n_contacts": np.asarray(total)})
 
 
 @dataclass(frozen=True)
@@ -176,13 +204,13 @@ class OtherBands(Protocol):
 class BlockTask(Task):
     """Counts and normalised contacts of band rows ``[lo, hi)``, and their sums by diagonal for the expected values.
 
-    ``weighted`` are the variables that are products of counts and weights, ``others`` gives the rest.
+    ``replicates`` are the files that the counts are the sum of; of several, each one's are stored too. ``weighted`` are the
+    variables that are products of counts and weights, ``others`` gives the rest.
     """
 
     grid: BinGrid
     n_diagonals: int
-    file: ContactsFile
-    chroms: Mapping[str, str]
+    replicates: Sequence[CountsFile]
     weighted: tuple[str, ...]
     others: OtherBands
     ignore_diags: Mapping[str, int]
@@ -197,7 +225,10 @@ class BlockTask(Task):
     def work(self) -> None:
         """Read and write, without the mark."""
         rows = {"bin": slice(self.lo, self.hi)}
-        count = read_counts(self.grid, self.file, self.chroms, self.n_diagonals, self.lo, self.hi)
+        count = self._read_counts(self.replicates[0], 0)
+        for place, replicate in enumerate(self.replicates[1:], start=1):
+            # One after the other, in the order in which a reader of the store adds them up.
+            count += self._read_counts(replicate, place)
         write_region(self.store, self.group, "count", rows, count)
         results: dict[str, np.ndarray] = {"main_diagonal": np.asarray(np.nansum(count[:, 0], dtype=np.float64))}
         self._add_sums(results, "count", count)
@@ -210,6 +241,13 @@ class BlockTask(Task):
             if variable in TARGET_VARIABLES:
                 self._add_sums(results, variable, band)
         self.ledger.save(self.name, results)
+
+    def _read_counts(self, replicate: CountsFile, place: int) -> np.ndarray:
+        count = read_counts(self.grid, replicate, self.n_diagonals, self.lo, self.hi)
+        if len(self.replicates) > 1:
+            where = {"replicate": slice(place, place + 1), "bin": slice(self.lo, self.hi)}
+            write_region(self.store, self.group, "count_replicate", where, count[None])
+        return count
 
     def _balance(self, count: np.ndarray, variable: str) -> np.ndarray:
         balanced = np.full(count.shape, np.nan, dtype=np.float32)
@@ -246,15 +284,15 @@ def per_bin_reach(
     return out
 
 
-def read_counts(
-    grid: BinGrid, file: ContactsFile, chroms: Mapping[str, str], n_diagonals: int, lo: int, hi: int
-) -> np.ndarray:
+def read_counts(grid: BinGrid, counts: CountsFile, n_diagonals: int, lo: int, hi: int) -> np.ndarray:
     """Counts of band rows ``[lo, hi)`` of the genome, float32 (hi − lo, K); NaN on chromosomes not in the file."""
     count = np.full((hi - lo, n_diagonals), np.nan, dtype=np.float32)
     for chrom, first, last in grid.extents(lo, hi):
-        if chrom in chroms:
+        if chrom in counts.chroms:
             offset, _ = grid.chrom_extent(chrom)
-            count[first - lo : last - lo] = file.band(chrom, first - offset, last - offset, n_diagonals, chroms[chrom])
+            count[first - lo : last - lo] = counts.file.band(
+                chrom, first - offset, last - offset, n_diagonals, counts.chroms[chrom]
+            )
     return count
 
 

@@ -35,16 +35,16 @@ def load(tmp_path, text, env=None):
 
 
 def test_load_manifest__takes_paths_relative_to_itself(tmp_path):
-    assert load(tmp_path, GOOD).cell_types[0].tracks[0].input.path == tmp_path / "ctcf.bw"
+    assert load(tmp_path, GOOD).cell_types[0].tracks[0].files[0].input.path == tmp_path / "ctcf.bw"
 
 
 def test_load_manifest__expands_variables_and_parts_the_group(tmp_path):
-    found = load(tmp_path, GOOD).cell_types[0].contacts[0].input
+    found = load(tmp_path, GOOD).cell_types[0].contacts[0].files[0].input
     assert (found.path, found.group) == (Path("/data/map.mcool"), "resolutions/10000")
 
 
 def test_load_manifest__records_paths_as_written(tmp_path):
-    assert load(tmp_path, GOOD).cell_types[0].contacts[0].input.uri == "${DATA}/map.mcool::resolutions/10000"
+    assert load(tmp_path, GOOD).cell_types[0].contacts[0].files[0].input.uri == "${DATA}/map.mcool::resolutions/10000"
 
 
 REMOTE = GOOD.replace('"ctcf.bw"', '"encode:ENCFF123ABC.bigWig"').replace('"${DATA}/map', '"s3://${DATA}/map')
@@ -57,7 +57,7 @@ def load_remote(tmp_path, text):
 
 def test_load_manifest__gives_remote_files_their_place_in_the_cache(tmp_path):
     cell = load_remote(tmp_path, REMOTE).cell_types[0]
-    track, contacts = cell.tracks[0].input, cell.contacts[0].input
+    track, contacts = cell.tracks[0].files[0].input, cell.contacts[0].files[0].input
     assert track.url == "https://www.encodeproject.org/files/ENCFF123ABC/@@download/ENCFF123ABC.bigWig"
     assert (contacts.url, contacts.group) == ("s3://bucket/map.mcool", "resolutions/10000")
     for file in (track, contacts):
