@@ -95,6 +95,21 @@ class Maps:
         band = read_region(self.store, group, self.variable, part)
         return mask_band(band, self.good_bins(rows), self.min_diagonal)
 
+    def replicates(self, rows: Rows, observed: np.ndarray, n_replicates: int) -> list[np.ndarray]:
+        """Share of each replicate in some rows' contacts, float32 (row, diagonal): observed × its count / count.
+
+        For variables that are proportional to the count (:data:`epizarr.schema.PROPORTIONAL_VARIABLES`): they add up to
+        ``observed``. 0 where there is no contact, NaN where ``observed`` is.
+        """
+        group = group_path("contacts", self.cell_type, self.binsize)
+        part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, self.n_diagonals)}
+        count = read_region(self.store, group, "count", part)
+        per_count = np.divide(observed, count, out=np.where(np.isnan(observed), observed, 0), where=count > 0)
+        return [
+            per_count * read_region(self.store, group, "count_replicate", part | {"replicate": slice(i, i + 1)})[0]
+            for i in range(n_replicates)
+        ]
+
     def good_bins(self, rows: Rows) -> np.ndarray:
         """Bool for the rows' bins and the ``n_diagonals - 1`` behind them: in the region and not bad."""
         n = rows.hi - rows.lo + self.n_diagonals - 1

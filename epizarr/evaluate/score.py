@@ -7,9 +7,9 @@ validation regions, as the network did.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -17,6 +17,15 @@ import xarray as xr
 from epizarr import __version__
 from epizarr.cluster import Progress, run_tasks
 from epizarr.errors import SplitError, StoreError
+from epizarr.evaluate.ceilings import (
+    CEILING,
+    REPLICATE_CEILING,
+    References,
+    depth_notes,
+    depth_scale,
+    find_replicates,
+    replicate_key,
+)
 from epizarr.evaluate.maps import (
     Maps,
     Rows,
@@ -25,7 +34,6 @@ from epizarr.evaluate.maps import (
     find_prediction,
     inputs_id,
     open_maps,
-    read_truth,
     region_rows,
 )
 from epizarr.genome import Assembly, Region
@@ -51,17 +59,19 @@ from epizarr.metrics.baselines import (
     fit_training_mean,
     pixel_features,
 )
-from epizarr.metrics.correlation import DistanceScores, score_by_distance, skill
+from epizarr.metrics.ceiling import replicate_ceiling
+from epizarr.metrics.correlation import DistanceCorrelations, DistanceScores, score_by_distance, skill
 from epizarr.schema import GROUPS
 
 PREDICTION, INSULATION, RIDGE = "prediction", "CTCF insulation", "ridge"
 TRAINING_MEAN = "training mean"
-CEILING = "noise ceiling: truth vs. observed"
 _PEAK_DERIVED = "Peak-derived signal, not coverage"
 #: The track that the insulation heuristic reads, in any case.
 INSULATOR = "ctcf"
 #: Values of all predictors that are held at a time; more pixels are scored a few diagonals at a time.
 MAX_SCORE_BYTES = 1 << 30
+
+_Scores = TypeVar("_Scores", bound=DistanceCorrelations)
 
 
 @dataclass(frozen=True)
@@ -72,15 +82,18 @@ class _FitTask:
 
 @dataclass(frozen=True)
 class _ScoreTask:
-    """What one block's comparison needs; ``diagonals`` are those to return."""
+    """What one block's comparison needs; ``diagonals`` are those to return.
+
+    ``scales`` has a factor a diagonal for each of the references, whose sums are taken first.
+    """
 
     maps: Maps
     rows: Rows
     prediction_store: str
     prediction_group: str
     fits: tuple[LinearFit, ...]
-    truth: str | None
-    truth_scale: tuple[float, ...]
+    references: References
+    scales: Mapping[str, np.ndarray]
     diagonals: tuple[int, int]
 
 
@@ -100,6 +113,9 @@ def evaluate_run(
     take_over: bool = False,
 ) -> xr.Dataset:
     """Score a prediction and the baselines, and keep the scores in the store.
+
+    Where the contacts were merged from replicates (``count_replicate``) and the target is proportional to the counts, the
+    agreement of the replicates gives a ceiling (:mod:`epizarr.metrics.ceiling`), which stands beside the scores.
 
     At most about 2 GiB of values are held at a time, and a thread's block: 15 MB a track at 100 diagonals, 30 MB at 200.
 
@@ -164,8 +180,10 @@ def evaluate_run(
         splits = {name: _parse(maps.assembly, trained_on["splits"][name]) for name in ("train", "validation")}
         blocks = region_rows(maps.grid, scored)
         n_fits = sum(len(region_rows(source.grid, r)) for source in sources for r in splits.values())
-        n_passes = _n_passes(blocks, maps.n_diagonals)
-        ticker = _Ticker(progress, n_fits + len(blocks) * (n_passes + (truth is not None)))
+        replicates, no_ceiling = find_replicates(maps)
+        references = References(None if truth is None else str(truth), replicates)
+        n_passes = _n_passes(blocks, maps.n_diagonals, len(replicates))
+        ticker = _Ticker(progress, n_fits + len(blocks) * (n_passes + bool(references.keys)))
         workers = {"client": client, "n_threads": n_threads}
         fits, missing = _fit_baselines(sources, splits, ticker, workers)
         task = _ScoreTask(
@@ -174,22 +192,36 @@ def evaluate_run(
             prediction_store=str(home),
             prediction_group=group_path("predictions", cell_type, maps.binsize, run),
             fits=tuple(fits),
-            truth=None if truth is None else str(truth),
-            truth_scale=(),
+            references=references,
+            scales={},
             diagonals=(0, maps.n_diagonals),
         )
         tasks = [replace(task, rows=rows) for rows in blocks]
-        if truth is not None:
-            sums = run_tasks(_truth_sums, tasks, progress=ticker.part(len(tasks)), **workers)
-            observed, noise_free = np.sum(sums, axis=0)
-            scale = np.where(noise_free > 0, observed / np.where(noise_free > 0, noise_free, 1.0), 1.0)
-            tasks = [replace(t, truth_scale=tuple(float(x) for x in scale)) for t in tasks]
-        scores, n_observed = _score(tasks, n_passes, ticker, workers)
-        notes = _notes(maps, scored, splits, scores[PREDICTION], n_observed, trained_on) + missing
+        total: dict[str, np.ndarray] = {}
+        if references.keys:
+            sums = run_tasks(_reference_sums, tasks, progress=ticker.part(len(tasks)), **workers)
+            total = {name: np.sum([block[name] for block in sums], axis=0) for name in references.keys}
+            scales = {name: depth_scale(*pair) for name, pair in total.items()}
+            tasks = [replace(t, scales=scales) for t in tasks]
+        scores, ceiling, n_observed = _score(tasks, n_passes, ticker, workers)
+        notes = _notes(maps, scored, splits, scores[PREDICTION], n_observed, trained_on) + missing + no_ceiling
         about = {PREDICTION: f"run {run!r}", **{fit.name: fit.about for fit in fits}}
+        rows: dict[str, DistanceCorrelations | None] = {
+            name: scores.get(name) for name in (PREDICTION, TRAINING_MEAN, INSULATION, RIDGE)
+        }
         if truth is not None:
+            rows[CEILING] = scores[CEILING]
             about[CEILING] = "noise-free contacts of the simulator, scaled to the observed mean of each diagonal"
-        found = _arrays(maps, scores, [PREDICTION, TRAINING_MEAN, INSULATION, RIDGE, *([CEILING] if truth else [])])
+        if ceiling is not None:
+            rows[REPLICATE_CEILING] = ceiling
+            about[REPLICATE_CEILING] = (
+                f"what the noise-free map would score against these contacts, by how well the replicates {', '.join(replicates)} "
+                "agree, each scaled to the observed mean of each diagonal (Spearman-Brown)"
+            )
+            notes += depth_notes(
+                maps.variable, {name: float(total[replicate_key(name)][1].sum()) for name in replicates}
+            )
+        found = _arrays(maps, rows, scores)
         _write(home, group, found, attrs, {"predictors": json.dumps(about), "notes": json.dumps(notes)})
     return open_evaluation(home, cell_type, run, maps.binsize)
 
@@ -236,18 +268,20 @@ def _fit_sums(task: _FitTask) -> PixelMoments:
 # --------------------------------------------------------------------------------------------------------------- scoring
 
 
-def _n_passes(blocks: Sequence[Rows], n_diagonals: int) -> int:
+def _n_passes(blocks: Sequence[Rows], n_diagonals: int, n_replicates: int) -> int:
     """In how many groups of diagonals the values of all predictors are held: one, unless the regions are very long."""
-    n_maps = 6  # observed, prediction, three baselines, ceiling
+    n_maps = 6 + n_replicates  # observed, prediction, three baselines, ceiling
     n_bytes = 4 * n_maps * n_diagonals * sum(rows.hi - rows.lo for rows in blocks)
     return min(max(1, -(-n_bytes // MAX_SCORE_BYTES)), n_diagonals)
 
 
 def _score(
     tasks: Sequence[_ScoreTask], n_passes: int, ticker: "_Ticker", workers: dict[str, Any]
-) -> tuple[dict[str, DistanceScores], int]:
-    """Scores of each predictor, and the number of observed pixels, whether or not all predictors have a value there."""
+) -> tuple[dict[str, DistanceScores], DistanceCorrelations | None, int]:
+    """Scores of each predictor; the replicates' ceiling; the number of observed pixels, whether or not all have a value there."""
     parts: list[dict[str, DistanceScores]] = []
+    ceilings: list[DistanceCorrelations] = []
+    replicates = [replicate_key(name) for name in tasks[0].references.replicates]
     n_observed = 0
     for columns in np.array_split(np.arange(tasks[0].maps.n_diagonals), n_passes):
         diagonals = (int(columns[0]), int(columns[-1]) + 1)
@@ -260,20 +294,22 @@ def _score(
         n_observed += sum(n for _, n in results)
         values = {name: np.concatenate([block[name] for block, _ in results]) for name in results[0][0]}
         observed = values.pop("observed")
+        of_replicates = [values.pop(key) for key in replicates]
+        if of_replicates:
+            ceilings.append(replicate_ceiling(*of_replicates, depth="merged", best="truth"))
         parts.append({name: score_by_distance(band, observed) for name, band in values.items()})
-    scores = {
-        name: DistanceScores(*(np.concatenate([getattr(part[name], f) for part in parts]) for f in _SCORE_FIELDS))
-        for name in parts[0]
-    }
+    scores = {name: _joined([part[name] for part in parts]) for name in parts[0]}
     if not scores[PREDICTION].n_pixels.any():
         raise StoreError(
             f"no pixel can be compared: {n_observed:,} are observed in the regions, and none of them is predicted. Predict these "
             "regions, or evaluate others."
         )
-    return scores, n_observed
+    return scores, _joined(ceilings) if ceilings else None, n_observed
 
 
-_SCORE_FIELDS = ("n_pixels", "pearson", "spearman", "squared_error")
+def _joined(parts: Sequence[_Scores]) -> _Scores:
+    """Scores of groups of diagonals, in one."""
+    return type(parts[0])(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(parts[0])))
 
 
 def _compare_block(task: _ScoreTask) -> tuple[dict[str, np.ndarray], int]:
@@ -286,21 +322,16 @@ def _compare_block(task: _ScoreTask) -> tuple[dict[str, np.ndarray], int]:
         bands = {"observed": maps.transform.apply(own), PREDICTION: maps.transform.apply(predicted)}
     features = pixel_features(maps.bin_tracks(rows), *own.shape)
     bands |= {fit.name: fit.predict(features) for fit in task.fits}
-    if task.truth is not None:
-        noise_free = read_truth(task.truth, rows, maps.n_diagonals) * np.asarray(task.truth_scale, dtype=np.float32)
-        bands[CEILING] = maps.transform.apply(noise_free)
+    for name, band in task.references.bands(maps, rows, own).items():
+        bands[name] = maps.transform.apply(band * task.scales[name].astype(np.float32))
     columns = slice(*task.diagonals)
     counts = np.all([np.isfinite(band[:, columns]) for band in bands.values()], axis=0)
     n_observed = int(np.isfinite(bands["observed"][:, columns]).sum())
     return {name: np.where(counts, band[:, columns], np.nan) for name, band in bands.items()}, n_observed
 
 
-def _truth_sums(task: _ScoreTask) -> np.ndarray:
-    """Sums of the observed and of the noise-free contacts over common pixels, (2, diagonal)."""
-    observed = task.maps.observed(task.rows)
-    noise_free = read_truth(str(task.truth), task.rows, task.maps.n_diagonals)
-    both = ~(np.isnan(observed) | np.isnan(noise_free))
-    return np.stack([np.where(both, band, 0.0).sum(axis=0, dtype=np.float64) for band in (observed, noise_free)])
+def _reference_sums(task: _ScoreTask) -> dict[str, np.ndarray]:
+    return task.references.sums(task.maps, task.rows)
 
 
 # ------------------------------------------------------------------------------------------------- regions, notes, writing
@@ -366,14 +397,16 @@ def _overlap(a: Region, b: Region) -> bool:
     return a.chrom == b.chrom and a.start < b.end and b.start < a.end
 
 
-def _arrays(maps: Maps, scores: Mapping[str, DistanceScores], predictors: Sequence[str]) -> dict[str, np.ndarray]:
-    """Arrays of the evaluations group; a predictor without scores is NaN."""
-    by_predictor = [scores.get(name) for name in predictors]
+def _arrays(
+    maps: Maps, rows: Mapping[str, DistanceCorrelations | None], scores: Mapping[str, DistanceScores]
+) -> dict[str, np.ndarray]:
+    """Arrays of the evaluations group, one of ``rows`` a predictor; what a predictor does not have is NaN."""
+    by_predictor = list(rows.values())
     nothing = np.full(maps.n_diagonals, np.nan)
     reference = scores[TRAINING_MEAN].mse
-    mse = np.array([s.mse if s else np.nan for s in by_predictor])
+    mse = np.array([s.mse if isinstance(s, DistanceScores) else np.nan for s in by_predictor])
     return {
-        "predictor": np.array(predictors, dtype=object),
+        "predictor": np.array(list(rows), dtype=object),
         "n_pixels": scores[PREDICTION].n_pixels,
         "pearson": np.stack([s.pearson if s else nothing for s in by_predictor]),
         "spearman": np.stack([s.spearman if s else nothing for s in by_predictor]),

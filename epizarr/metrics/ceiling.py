@@ -5,16 +5,19 @@ test theory calls it the *reliability* of a replicate). Then
 
 - another experiment of the same depth scores r against a replicate;
 - the noise-free map, the best prediction there is, scores sqrt(r) against a replicate;
-- the two replicates merged, or an experiment of their joint depth, have the reliability 2r / (1 + r): the Spearman-Brown
-  formula n r / (1 + (n - 1) r) with n = 2 (Spearman 1910, doi:10.1111/j.2044-8295.1910.tb00206.x; Brown 1910,
+- n replicates merged, or an experiment of their joint depth, have the reliability n r / (1 + (n - 1) r), which is
+  2r / (1 + r) for two: the Spearman-Brown formula (Spearman 1910, doi:10.1111/j.2044-8295.1910.tb00206.x; Brown 1910,
   doi:10.1111/j.2044-8295.1910.tb00207.x).
 
 All of it is exact for Pearson's coefficient if the replicates' noises are uncorrelated with the signal and each other and of
 equal variance, as those of Poisson counts of equal depth are: there r = Var(λ) / (Var(λ) + E(λ)) over the pixels of a distance,
-λ the expected count. Replicates of unequal depth do not meet this; thin the deeper one (:mod:`epizarr.thinning`) first.
+λ the expected count. Replicates of unequal depth do not meet this: the formulas then give somewhat less than the merged map's
+reliability (with depths a and b the correlation is the geometric mean of their reliabilities, and the logarithm of λ / (1 + λ)
+is concave). Thin the deeper one (:mod:`epizarr.thinning`) first.
 For Spearman's coefficient the same formulas are customary and approximate.
 """
 
+from itertools import combinations
 from typing import Literal, get_args
 
 import numpy as np
@@ -25,32 +28,31 @@ Depth = Literal["replicate", "merged"]
 Best = Literal["experiment", "truth"]
 
 
-def replicate_ceiling(
-    first: np.ndarray, second: np.ndarray, *, depth: Depth = "merged", best: Best = "truth"
-) -> DistanceCorrelations:
-    """Ceiling of the correlation with an observed map, from its two replicates.
+def replicate_ceiling(*replicates: np.ndarray, depth: Depth = "merged", best: Best = "truth") -> DistanceCorrelations:
+    """Ceiling of the correlation with an observed map, from its replicates.
 
     Parameters
     ----------
-    first, second
-        Bands of the replicates, of equal shape (rows, diagonal) and, for the formulas to hold, of equal depth. NaN where a
-        pixel does not count; a pixel counts where both have a value. Rows of several regions may be stacked.
+    replicates
+        Bands of at least two replicates, of equal shape (rows, diagonal) and, for the formulas to hold, of equal depth. NaN
+        where a pixel does not count; a pixel counts where all have a value. Rows of several regions may be stacked. Of more
+        than two, r is the mean over all pairs.
     depth
-        What a prediction is scored against: one ``"replicate"``, or both ``"merged"`` (Spearman-Brown, n = 2).
+        What a prediction is scored against: one ``"replicate"``, or all ``"merged"`` (Spearman-Brown, n their number).
     best
         Whose score is the ceiling: a second ``"experiment"`` of that depth (the reliability itself), or the noise-free
         ``"truth"`` (its square root). A good prediction may pass the first, none should pass the second but by chance.
 
     Returns
     -------
-    Ceilings by diagonal. With ``depth="replicate", best="experiment"`` they are the correlations of the replicates as they are.
-    Replicates that correlate negatively share no signal: their ceiling of the truth is 0, and what Spearman-Brown makes of
-    them is cut off at -1.
+    Ceilings by diagonal, NaN where a pair's correlation is undefined. With ``depth="replicate", best="experiment"`` they are
+    the correlations of the replicates as they are. Replicates that correlate negatively share no signal: their ceiling of the
+    truth is 0, and what Spearman-Brown makes of them is cut off at -1.
 
     Raises
     ------
     ValueError
-        If the shapes differ, or an option is unknown.
+        If there are fewer than two replicates, the shapes differ, or an option is unknown.
 
     Examples
     --------
@@ -65,9 +67,19 @@ def replicate_ceiling(
         raise ValueError(
             f"depth must be one of {get_args(Depth)} and best of {get_args(Best)}, not {depth!r}, {best!r}."
         )
-    scores = score_by_distance(first, second)
-    pearson, spearman = (_ceiling(r, depth, best) for r in (scores.pearson, scores.spearman))
-    return DistanceCorrelations(scores.n_pixels, pearson, spearman)
+    if len(replicates) < 2:
+        raise ValueError(f"a ceiling needs at least two replicates, not {len(replicates)}.")
+    if len({band.shape for band in replicates}) > 1:
+        raise ValueError(f"replicates have the shapes {[band.shape for band in replicates]}; all must be equal.")
+    counts = ~np.any([np.isnan(band) for band in replicates], axis=0)
+    common = [np.where(counts, band, np.nan) for band in replicates]
+    pairs = [score_by_distance(first, second) for first, second in combinations(common, 2)]
+    n_fold = len(replicates) if depth == "merged" else 1
+    pearson, spearman = (
+        _ceiling(np.mean([getattr(pair, name) for pair in pairs], axis=0), n_fold, best)
+        for name in ("pearson", "spearman")
+    )
+    return DistanceCorrelations(pairs[0].n_pixels, pearson, spearman)
 
 
 def spearman_brown(reliability: np.ndarray, n_fold: float) -> np.ndarray:
@@ -93,6 +105,6 @@ def spearman_brown(reliability: np.ndarray, n_fold: float) -> np.ndarray:
     return np.where((r < 0) & (below <= 0), -1.0, np.maximum(stepped, -1.0))
 
 
-def _ceiling(reliability: np.ndarray, depth: Depth, best: Best) -> np.ndarray:
-    r = spearman_brown(reliability, 2) if depth == "merged" else reliability
+def _ceiling(reliability: np.ndarray, n_fold: int, best: Best) -> np.ndarray:
+    r = spearman_brown(reliability, n_fold)
     return np.sqrt(np.maximum(r, 0)) if best == "truth" else r

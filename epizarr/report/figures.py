@@ -229,7 +229,7 @@ def distance_figure(scores: xr.Dataset) -> Figure:
     ----------
     scores
         An evaluation (:data:`epizarr.schema.EVALUATIONS`). Diagonals without a pixel are left out, and so is a predictor whose
-        correlation is nowhere defined. The prediction is drawn thicker, a noise ceiling dashed and grey.
+        correlation is nowhere defined. The prediction is drawn thicker, ceilings grey and dashed or dotted.
     """
     from matplotlib.figure import Figure
 
@@ -237,8 +237,8 @@ def distance_figure(scores: xr.Dataset) -> Figure:
     scores = scores.isel(diagonal=scores["n_pixels"].values > 0)
     distance = scores["distance"].values
     predictors = [str(name) for name in scores["predictor"].values]
-    dashed = [name for name in predictors if name.startswith("noise ceiling")]
-    colours = dict(zip([name for name in predictors if name not in dashed], COLOURS * 2, strict=False))
+    styles = dict(zip([name for name in predictors if "ceiling" in name], ("--", ":"), strict=False))
+    colours = dict(zip([name for name in predictors if name not in styles], COLOURS * 2, strict=False))
     panels = {
         f"{name.capitalize()} correlation": dict(zip(predictors, scores[name].values, strict=True))
         for name in ("pearson", "spearman")
@@ -253,8 +253,8 @@ def distance_figure(scores: xr.Dataset) -> Figure:
             (handles[predictor],) = axis.plot(
                 distance / 1e6,
                 values,
-                color="#555555" if predictor in dashed else colours[predictor],
-                linestyle="--" if predictor in dashed else "-",
+                color="#555555" if predictor in styles else colours[predictor],
+                linestyle=styles.get(predictor, "-"),
                 linewidth=2.4 if predictor == "prediction" else 1.3,
                 zorder=3 if predictor == "prediction" else 2,
             )
