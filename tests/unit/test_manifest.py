@@ -133,6 +133,69 @@ def test_load_manifest__refuses(tmp_path, old, new, message):
         load(tmp_path, GOOD.replace(old, new, 1))
 
 
+TWO = """replicates = [
+  { name = "a", file = "a.cool", chrom = "chr1" },
+  { name = "b", file = "s3://bucket/b.mcool::resolutions/10000", rename_chroms = { "1" = "chr1" } },
+]"""
+STORED = 'normalisations = { ice = "weight", kr = "KR" }'
+FILE = 'file = "${DATA}/map.mcool::resolutions/10000"'
+REPLICATES = GOOD.replace(FILE, TWO).replace(STORED, 'compute = ["kr"]')
+
+
+def test_load_manifest__reads_replicates_like_files(tmp_path):
+    entry = load_remote(tmp_path, REPLICATES).cell_types[0].contacts[0]
+    assert [(f.name, f.input.group, f.chrom, f.rename_chroms) for f in entry.files] == [
+        ("a", "", "chr1", {}),
+        ("b", "resolutions/10000", None, {"1": "chr1"}),
+    ]
+    assert [f.uri for f in remote_inputs(load_remote(tmp_path, REPLICATES))] == [
+        "s3://bucket/b.mcool::resolutions/10000"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("thin = { depth = 1_000 }", (1000, None, 0)),
+        ("thin = { fraction = 1, seed = 4 }", (None, 1.0, 4)),
+        ("[cell_type.contacts.thin]\nfraction = 0.25", (None, 0.25, 0)),
+    ],
+)
+def test_load_manifest__reads_thinning(tmp_path, text, read):
+    thin = load_remote(tmp_path, REPLICATES + text).cell_types[0].contacts[0].thin
+    assert (thin.depth, thin.fraction, thin.seed) == read
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (TWO, f'{TWO}\nfile = "c.cool"', "contacts at 10000 bp: has 'replicates' and 'file': replicates stand in place"),
+        (TWO, f"{TWO}\nrename_chroms = {{}}", "what belongs to one file goes into its own table"),
+        ('name = "b", ', "", "replicate None: needs 'name'"),
+        ('name = "b"', 'name = "a"', "has replicate 'a' more than once"),
+        ('name = "b"', 'name = "a/b"', "replicate 'a/b': has name 'a/b' cannot be used"),
+        ('name = "b"', 'name = "b", binsize = 5', "replicate 'b': has an unknown key 'binsize'"),
+        (TWO, 'replicates = [{ name = "a", file = "a.cool" }]', "has 1 of 'replicates', at least two are needed"),
+        ('compute = ["kr"]', STORED, "has 'replicates' beside 'normalisations': weights that a file stores were fitted"),
+        ('compute = ["kr"]', 'weights_are = "divisive"', "has 'replicates' beside 'weights_are'"),
+        ('compute = ["kr"]', "thin = {}", "thin needs 'depth'"),
+        ('compute = ["kr"]', "thin = { depth = 5, fraction = 0.5 }", "thin needs 'depth'.*one of the two"),
+        ('compute = ["kr"]', "thin = { fraction = 1.5 }", "'fraction' is 1.5, a number in"),
+        ('compute = ["kr"]', "thin = { depth = 0 }", "'depth' is 0, a positive whole number"),
+        ('compute = ["kr"]', "thin = { depth = 5, seed = -1 }", "'seed' is -1, a whole number"),
+        ('file = "ctcf.bw"', f"{TWO}", "track 'CTCF': replicate 'a': has an unknown key 'chrom'"),
+    ],
+)  # fmt: skip
+def test_load_manifest__refuses_replicates(tmp_path, old, new, message):
+    with pytest.raises(ManifestError, match=message):
+        load_remote(tmp_path, REPLICATES.replace(old, new, 1))
+
+
+def test_load_manifest__refuses_stored_weights_of_thinned_counts(tmp_path):
+    with pytest.raises(ManifestError, match="has 'thin' beside 'normalisations'"):
+        load(tmp_path, GOOD + "thin = { fraction = 0.5 }")
+
+
 def test_load_manifest__lists_all_problems_at_once(tmp_path):
     text = GOOD.replace('assembly = "hg38"', "").replace('uncovered = "zero"', "").replace("binsize = 10_000", "")
     with pytest.raises(ManifestError, match="3 problems"):
