@@ -116,7 +116,7 @@ def write_store(
 ) -> Path:
     """Write a store whose cell types have the named tracks, stored in the order given; ``strands`` has a letter a track."""
     create_store(path, ASSEMBLY)
-    fine, grid = ASSEMBLY.bins(TRACK_BINSIZE), ASSEMBLY.bins(BINSIZE)
+    fine = ASSEMBLY.bins(TRACK_BINSIZE)
     for seed, cell_type in enumerate(cell_types):
         signal = draw_signal(seed)
         inputs = [
@@ -151,24 +151,37 @@ def write_store(
         write_region(path, group, "blacklisted", {}, blacklisted)
         finish_group(path, group)
         if cell_type in with_contacts:
-            _write_contacts(path, cell_type, draw_contacts(signal, seed), grid, attrs)
+            band = draw_contacts(signal, seed)
+            write_contacts(path, cell_type, {"count": np.round(band), "ice": band}, attrs)
     return path
 
 
-def _write_contacts(path: Path, cell_type: str, band: np.ndarray, grid: BinGrid, attrs: dict[str, str]) -> None:
-    group = group_path("contacts", cell_type, BINSIZE)
-    shape = band.shape
+def write_contacts(
+    path: Path,
+    cell_type: str,
+    bands: Mapping[str, np.ndarray],
+    attrs: Mapping[str, str],
+    replicates: tuple[str, ...] = (),
+) -> None:
+    """Write a group of contacts with these variables; ``bands`` has a ``count_replicate`` where there are replicates."""
+    group, grid = group_path("contacts", cell_type, BINSIZE), ASSEMBLY.bins(BINSIZE)
+    names = {"replicate": np.array(replicates, dtype=object)} if replicates else {}
     inputs = [{"name": "ice", "kind": "contacts", "uri": "c.cool", "sha256": cell_type, "size": 1, "origin": "test"}]
     create_group(
         path,
         group,
         "contacts",
-        coords=grid_coords(grid, N_DIAGONALS),
+        coords=grid_coords(grid, N_DIAGONALS) | names,
         arrays={
-            "count": ArraySpec(("bin", "diagonal"), shape, "f4", (BAND_ROWS, N_DIAGONALS)),
-            "ice": ArraySpec(("bin", "diagonal"), shape, "f4", (BAND_ROWS, N_DIAGONALS)),
-            "bad_bin": ArraySpec(("bin",), shape[:1], "b1"),
-        },
+            name: ArraySpec(
+                ("replicate", "bin", "diagonal")[3 - band.ndim :],
+                band.shape,
+                "f4",
+                (1, BAND_ROWS, N_DIAGONALS)[3 - band.ndim :],
+            )
+            for name, band in bands.items()
+        }
+        | {"bad_bin": ArraySpec(("bin",), (grid.n_bins,), "b1")},
         attrs={
             **attrs,
             "inputs": json.dumps(inputs),
@@ -179,8 +192,8 @@ def _write_contacts(path: Path, cell_type: str, band: np.ndarray, grid: BinGrid,
             "bad_bin_rule": "test",
         },
     )
-    write_region(path, group, "count", {}, np.round(band))
-    write_region(path, group, "ice", {}, band)
+    for name, band in bands.items():
+        write_region(path, group, name, {}, band.astype(np.float32))
     write_region(path, group, "bad_bin", {}, bad_bins())
     finish_group(path, group)
 

@@ -280,7 +280,12 @@ def _provenance_section(
         ["versions", ", ".join(f"{p} {version(p)}" for p in ("epizarr", "numpy", "scipy", "xarray", "zarr"))],
     ]
     files = [
-        [str(e.get("name", "")), str(e.get("uri", "")), str(e.get("sha256", ""))[:16], str(e.get("origin", ""))]
+        [
+            " ".join(str(e[k]) for k in ("name", "replicate") if k in e),
+            str(e.get("uri", "")),
+            str(e.get("sha256", ""))[:16],
+            str(e.get("origin", "")),
+        ]
         for e in compared_inputs(maps)
     ]
     return Section(

@@ -216,7 +216,7 @@ def evaluate_run(
             rows[REPLICATE_CEILING] = ceiling
             about[REPLICATE_CEILING] = (
                 f"what the noise-free map would score against these contacts, by how well the replicates {', '.join(replicates)} "
-                "agree, each scaled to the observed mean of each diagonal (Spearman-Brown)"
+                "agree, each scaled to the observed mean of each diagonal (Spearman-Brown; for rank correlations approximate)"
             )
             notes += depth_notes(
                 maps.variable, {name: float(total[replicate_key(name)][1].sum()) for name in replicates}

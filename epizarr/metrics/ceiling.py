@@ -14,7 +14,8 @@ equal variance, as those of Poisson counts of equal depth are: there r = Var(λ)
 λ the expected count. Replicates of unequal depth do not meet this: the formulas then give somewhat less than the merged map's
 reliability (with depths a and b the correlation is the geometric mean of their reliabilities, and the logarithm of λ / (1 + λ)
 is concave). Thin the deeper one (:mod:`epizarr.thinning`) first.
-For Spearman's coefficient the same formulas are customary and approximate.
+For Spearman's coefficient the same formulas are customary and approximate: about right for log-normal expected counts, and too
+high where most pixels hardly differ and few stand out, for noise shuffles the ranks of all the others.
 """
 
 from itertools import combinations

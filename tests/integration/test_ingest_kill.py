@@ -9,9 +9,8 @@ import time
 
 import pytest
 
-from epizarr.ingest.run import ingest_manifest
 from epizarr.io.store import list_groups, open_contacts, open_group, open_tracks
-from tests._inputs import make_inputs, write_manifest
+from tests._inputs import build, make_inputs, write_manifest
 from tests._killing import Phase, evenly, run_child, tree_digest
 
 pytestmark = pytest.mark.fault
@@ -34,10 +33,6 @@ AFTER = {
     "epizarr.io.ledger:Ledger.mark": 3,
     "epizarr.io.ledger:Lease.release": 2,
 }
-
-
-def build(manifest, store):
-    ingest_manifest(manifest, store, n_threads=2)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Replicates and thinning in manifests: the sum of the files, each file's own counts beside it, and refusals before work."""
 
 import json
+import shutil
 
 import cooler
 import hictkpy
@@ -18,8 +19,8 @@ from epizarr.io.contacts import open_contacts_file
 from epizarr.io.contacts_thinned import thin_contacts
 from epizarr.io.store import open_contacts, open_tracks, read_region, select, write_region
 from epizarr.thinning import named_seed
-from tests._inputs import make_inputs
-from tests._killing import tree_digest
+from tests._inputs import build, make_inputs
+from tests._killing import Phase, run_child, tree_digest
 
 LENGTHS = {"chr1": 1_300_350, "chr2": 400_217}
 BINSIZE, K = 1000, 40
@@ -330,3 +331,19 @@ def test_ingest__a_track_of_replicates_can_be_added(bigwigs, tmp_path):
         ingest_manifest(manifest, tmp_path / name, n_threads=1)
     assert tree_digest(tmp_path / "a.zarr") == tree_digest(tmp_path / "b.zarr")
     assert [f for f in check_store(tmp_path / "a.zarr", deep=True, manifest=manifest) if f.severity != "info"] == []
+
+
+@pytest.mark.fault
+def test_ingest__killed_with_replicates_and_a_depth(folder, tmp_path):
+    keys = 'thin = { depth = 60_000 }\ncompute = ["vc"]'
+    manifest = manifest_of(folder, several(FIRST, SECOND), keys, "kill.toml")
+    mark, path = "epizarr.io.ledger:Ledger.mark", tmp_path / "s.zarr"
+    whole = run_child(build, (manifest, tmp_path / "whole.zarr"), count=[mark])
+    assert whole.exitcode == 0, whole.error
+    # Totals, marginals, weights and blocks; two files, two chromosomes, one block.
+    assert whole.counts[mark] == 4 + 2 + 2 + 1
+    for n in range(1, whole.counts[mark] + 1):
+        assert run_child(build, (manifest, path), kill_at=Phase(mark, n, "before")).was_killed
+        assert run_child(build, (manifest, path)).exitcode == 0
+        assert tree_digest(path) == tree_digest(tmp_path / "whole.zarr")
+        shutil.rmtree(path)

@@ -37,6 +37,32 @@ def test_replicate_ceiling__of_poisson_counts_has_its_closed_form(maps, depth, n
     close(replicate_ceiling(first, second, depth=depth, best="truth").pearson, np.sqrt(reliability(n_fold)))
 
 
+def test_replicate_ceiling__of_three_replicates_is_that_of_their_joint_depth(maps):
+    expected, first, second = maps
+    third = np.random.default_rng(5).poisson(expected).astype(float)
+    close(replicate_ceiling(first, second, third, best="experiment").pearson, reliability(3))
+    close(replicate_ceiling(first, second, third).pearson, score_by_distance(expected, first + second + third).pearson)
+    # Pixels that one of them lacks do not count for any pair.
+    assert replicate_ceiling(first, second, third).n_pixels.tolist() == [N, N - 1, N - 5]
+
+
+def test_replicate_ceiling__of_unequal_depths_is_too_low_as_the_closed_form_says(maps):
+    expected, first, _ = maps
+    deep = np.random.default_rng(6).poisson(3 * expected).astype(float)
+    found = replicate_ceiling(first, deep).pearson
+    assert (found < score_by_distance(expected, first + deep).pearson).all()
+    r = np.sqrt(reliability(1) * reliability(3))
+    close(found, np.sqrt(2 * r / (1 + r)))
+
+
+def test_replicate_ceiling__needs_two_replicates_of_one_shape(maps):
+    _, first, second = maps
+    with pytest.raises(ValueError, match="at least two replicates, not 1"):
+        replicate_ceiling(first)
+    with pytest.raises(ValueError, match="all must be equal"):
+        replicate_ceiling(first, second[:-1])
+
+
 @pytest.mark.parametrize("depth", ["replicate", "merged"])
 def test_replicate_ceiling__is_what_the_noise_free_map_scores(maps, depth):
     expected, first, second = maps
