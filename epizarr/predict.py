@@ -44,6 +44,7 @@ from epizarr.io.store import (
     sweep_group,
     write_region,
 )
+from epizarr.io.track_binding import bind_transforms, match_record
 from epizarr.nn import Epiphany, NetworkConfig, predict_stripes, prediction_bytes
 from epizarr.tiles import bins_needed
 from epizarr.train.checkpoint import Checkpoint, load_checkpoint
@@ -127,7 +128,8 @@ def predict_contacts(
     """Predict the contacts of a cell type and write them into a store.
 
     The same call again resumes a run that was stopped and does nothing to one that is complete. Memory of one task:
-    :func:`prediction_task_bytes`.
+    :func:`prediction_task_bytes`; before the tasks, tracks that are matched are read whole, one at a time
+    (:func:`epizarr.io.track_binding.fit_own_quantiles`).
 
     Parameters
     ----------
@@ -179,6 +181,8 @@ def predict_contacts(
         If tiles, batch or threads are out of range.
     MemoryBoundError
         If a task would need more than ``max_task_bytes``.
+    TransformError
+        If a track cannot be matched to those of training, or the target's transform cannot be undone.
     StoreError
         If a run of this name is there and was made of something else.
     LeaseError
@@ -299,7 +303,10 @@ def _plan(
         "trunk_bins": TRUNK_BINS,
         "torch_threads": torch_threads,
     }
-    transforms = [checkpoint.track_transforms[name] for name in checkpoint.tracks]
+    unbound = [checkpoint.track_transforms[name] for name in checkpoint.tracks]
+    signal = [tracks["signal"].isel(track=row) for row in rows]
+    transforms = bind_transforms(unbound, checkpoint.tracks, signal, tracks["blacklisted"])
+    matches = match_record(checkpoint.tracks, transforms)
     texts = [
         str(assembly.region(f"{c}:{s}-{e}")) for c, s, e in view[["chrom", "start", "end"]].itertuples(index=False)
     ]
@@ -318,6 +325,7 @@ def _plan(
         "regions": json.dumps(texts),
         "settings": json.dumps(settings, sort_keys=True),
         "epizarr_version": __version__,
+        **({"track_matches": json.dumps(matches, sort_keys=True)} if matches else {}),
     }
     job = _Job(
         store=str(store),
@@ -325,7 +333,7 @@ def _plan(
         group=group_path("predictions", cell_type, checkpoint.binsize, run),
         tracks_group=group_path("tracks", cell_type, checkpoint.track_binsize),
         track_rows=rows,
-        track_transforms=tuple(transforms),
+        track_transforms=transforms,
         target_transform=checkpoint.target_transform,
         assembly=assembly,
         binsize=checkpoint.binsize,

@@ -182,6 +182,10 @@ class MatchTable:
         """Map values where they are."""
         values[...] = np.interp(values, self.source, self.target)
 
+    def to_bytes(self) -> bytes:
+        """The map as bytes, to be hashed."""
+        return np.stack([self.source, self.target]).tobytes()
+
 
 @dataclass(frozen=True)
 class Rescale:
@@ -202,6 +206,10 @@ class Rescale:
     def apply_in_place(self, values: np.ndarray) -> None:
         """Map values where they are."""
         values *= self.factor
+
+    def to_bytes(self) -> bytes:
+        """The map as bytes, to be hashed."""
+        return np.float64(self.factor).tobytes()
 
 
 def match_quantiles(own: QuantileFunction, reference: QuantileFunction) -> MatchTable:
@@ -270,33 +278,31 @@ MATCHES: dict[str, Callable[[QuantileFunction, QuantileFunction], "MatchTable | 
 }
 
 
-def apply_match(values: np.ndarray, params: dict[str, Any]) -> None:
-    """Match a track in place: the form of a named step of :mod:`epizarr.transforms`.
+def match_to(params: dict[str, Any], own: QuantileFunction) -> MatchTable | Rescale:
+    """Work out the map of one file, once: it is then applied to block after block.
 
     Parameters
     ----------
-    values
-        Signal of one file, any shape; NaN is kept.
     params
-        ``match`` (key of :data:`MATCHES`) and ``reference``, which belong to the fitted transform and go with the
-        checkpoint; and ``own``, the quantile function of the very file that is transformed. Both as
-        :meth:`QuantileFunction.to_params` gives them.
+        ``match`` (key of :data:`MATCHES`) and ``reference`` (:meth:`QuantileFunction.to_params`), which belong to a fitted
+        transform and go with the checkpoint.
+    own
+        Quantile function of the very file that is transformed, which never does.
 
     Raises
     ------
     TransformError
-        If one of them is missing or cannot be used.
+        If one of the parameters is missing or cannot be used, or the two cannot be matched.
     """
-    missing = [key for key in ("match", "reference", "own") if key not in params]
+    missing = [key for key in ("match", "reference") if key not in params]
     if missing:
         raise TransformError(
-            f"matching a track needs {missing}. `own` is fitted on the file that is transformed (fit_quantiles over its "
-            "whole genome), `reference` on the training regions of the track that the network learns from."
+            f"matching a track needs {missing}: the `reference` is fitted on the training regions of the track that the "
+            "network learns from."
         )
     if params["match"] not in MATCHES:
         known = list(MATCHES)
         raise TransformError(
             f"no match {params['match']!r}; there are {known}.{nearest_match(str(params['match']), known)}"
         )
-    own, reference = (QuantileFunction.from_params(params[key]) for key in ("own", "reference"))
-    MATCHES[params["match"]](own, reference).apply_in_place(values)
+    return MATCHES[params["match"]](own, QuantileFunction.from_params(params["reference"]))

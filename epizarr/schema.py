@@ -264,6 +264,7 @@ PREDICTIONS = Group(
         "settings": "JSON: tiles, batches and threads that the values depend on, if only by rounding",
         "epizarr_version": "version of epizarr that wrote the group",
     },
+    {"track_matches": "JSON: for each track matched to the training tracks, how, and a hash of its map"},
 )
 # The dim is not called "method": xarray's ``sel(method="prediction")`` would be read as a way to look up coordinates.
 EVALUATIONS = Group(

@@ -2,16 +2,20 @@
 
 A transform is a short list of named steps. What a step learns (an expected curve, a clip limit) comes from training regions
 only and travels with the checkpoint, so that a cell type without Hi-C is treated alike. Missing stays NaN in every step.
+
+One step, ``match``, also needs to know the very file that is read: a transform that has it is *bound* to each file
+(:meth:`Transform.bind`), and what it is bound to never enters a checkpoint.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from epizarr.errors import TransformError, nearest_match
+from epizarr.quantiles import MATCHES, MatchTable, QuantileFunction, Rescale, fit_quantiles, match_to
 
 #: Values that a step works on at a time: few enough to stay in a processor's cache from one step to the next.
 _BLOCK_VALUES = 1 << 16
@@ -92,10 +96,15 @@ def _clip(values: np.ndarray, params: dict[str, Any]) -> None:
     np.minimum(values, values.dtype.type(params["upper"]), out=values)
 
 
+def _match(values: np.ndarray, params: dict[str, Any]) -> None:
+    params["map"].apply_in_place(values)
+
+
 #: Steps of contacts (last axis: diagonal or offset) and tracks (last axis: bin).
 STEPS: dict[str, Step] = {
     "obs_over_exp": Step(_divide_expected, _times_expected, learns="expected"),
     "log1p": Step(_log1p, _undo_log1p),
+    "match": Step(_match, None, learns="reference"),
     "clip": Step(_clip, None, learns="upper"),
     "standardise": Step(_standardise, _undo_standardise, learns="mean, sd"),
 }
@@ -117,6 +126,9 @@ TRACK_TRANSFORMS: dict[str, tuple[str, ...]] = {
     "blacklist_clip_log1p_standardise": ("blacklist", "clip", "log1p", "standardise"),
 }
 DEFAULT_TRACK_TRANSFORM = "blacklist_clip_log1p"
+#: How a track's file may be matched to the training distribution (:data:`epizarr.quantiles.MATCHES`) before all else.
+NO_MATCH = "none"
+TRACK_MATCHES: tuple[str, ...] = (NO_MATCH, *MATCHES)
 #: Tracks are clipped at this percentile of the training bins (DESIGN: 99.9).
 CLIP_PERCENTILE = 99.9
 
@@ -145,11 +157,36 @@ class Transform:
         Names of its steps, in order.
     params
         What each step learned: ``{"obs_over_exp": {"expected": [...]}, "clip": {"upper": 3.2}}``.
+    match_map
+        Map of the file that the transform is bound to; None before :meth:`bind`. Not part of :meth:`to_json`.
     """
 
     name: str
     steps: tuple[str, ...]
     params: dict[str, dict[str, Any]] = field(default_factory=dict)
+    match_map: MatchTable | Rescale | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_matched(self) -> bool:
+        """Whether it matches each file to a reference, and so has to be bound to the file first."""
+        return "match" in self.steps
+
+    def bind(self, own: QuantileFunction) -> "Transform":
+        """Return the transform of one file.
+
+        Parameters
+        ----------
+        own
+            Quantile function of the file, fitted on its whole genome without the blacklist.
+
+        Raises
+        ------
+        TransformError
+            If the step ``match`` was not fitted, or the file cannot be matched to the reference.
+        """
+        if not self.is_matched:
+            return self
+        return replace(self, match_map=match_to(self.params.get("match", {}), own))
 
     def apply(
         self, values: np.ndarray, blacklisted: np.ndarray | None = None, *, out: np.ndarray | None = None
@@ -168,7 +205,8 @@ class Transform:
         Raises
         ------
         TransformError
-            If a step was not fitted, or ``blacklisted`` is needed and not given.
+            If a step was not fitted, the transform is to be bound to a file and is not, or ``blacklisted`` is needed and not
+            given.
         """
         out = _copied(values, out)
         if "blacklist" in self.steps:
@@ -205,6 +243,13 @@ class Transform:
             raise TransformError(
                 f"transform {self.name!r}: step {step!r} was not fitted; fit it on training regions first."
             )
+        if step == "match":
+            if self.match_map is None:
+                raise TransformError(
+                    f"transform {self.name!r} matches each file to a reference and was not bound to a file: bind it to the "
+                    "quantiles of the whole track that is read (epizarr.io.track_binding.bind_transforms)."
+                )
+            return {"map": self.match_map}
         return self.params.get(step, {})
 
     def to_json(self) -> str:
@@ -253,6 +298,25 @@ def steps_of(name: str, known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     return known[name]
 
 
+def track_steps(name: str, match: str = NO_MATCH) -> tuple[str, ...]:
+    """Steps of a track's transform; matching comes before every step but ``blacklist``, so that these see matched values.
+
+    Raises
+    ------
+    TransformError
+        If there is no such transform or match; lists those there are.
+    """
+    steps = steps_of(name, TRACK_TRANSFORMS)
+    if match not in TRACK_MATCHES:
+        raise TransformError(
+            f"no match {match!r}; there are {list(TRACK_MATCHES)}.{nearest_match(match, list(TRACK_MATCHES))}"
+        )
+    if match == NO_MATCH:
+        return steps
+    n_before = steps.count("blacklist")
+    return (*steps[:n_before], "match", *steps[n_before:])
+
+
 def fit_target_transform(name: str, expected: np.ndarray) -> Transform:
     """Fit a target's transform.
 
@@ -271,8 +335,12 @@ def fit_target_transform(name: str, expected: np.ndarray) -> Transform:
     return Transform(name, steps, params)
 
 
-def fit_track_transform(name: str, values: Sequence[np.ndarray]) -> Transform:
+def fit_track_transform(
+    name: str, values: Sequence[np.ndarray], *, match: str = NO_MATCH, own: Sequence[QuantileFunction] = ()
+) -> Transform:
     """Fit a track's transform on the training regions' bins.
+
+    Holds the known values once more, and twice more while a reference is fitted.
 
     Parameters
     ----------
@@ -281,15 +349,27 @@ def fit_track_transform(name: str, values: Sequence[np.ndarray]) -> Transform:
     values
         Signal of the track in each training region (blacklisted bins already NaN), NaN ignored. The clip limit is their
         99.9th percentile; for a track so sparse that this is 0, the largest value, since clipping at 0 would erase it.
+    match
+        Entry of :data:`TRACK_MATCHES`. The reference is the distribution of all ``values``; what later steps learn is learned
+        from the matched values.
+    own
+        For each array of ``values``, the quantile function of the whole track that it was cut from; needed to match.
+
+    Returns
+    -------
+    The transform, bound to no file.
 
     Raises
     ------
     TransformError
         If a limit is needed and no bin of the training regions has a value; or if one is -1 or less and its logarithm is
-        asked for (a log ratio, say), which :meth:`Transform.apply` refuses too.
+        asked for (a log ratio, say), which :meth:`Transform.apply` refuses too; or if the tracks cannot be matched.
     """
-    steps = steps_of(name, TRACK_TRANSFORMS)
-    known = np.concatenate([v[~np.isnan(v)] for v in values]) if values else np.empty(0)
+    steps = track_steps(name, match)
+    is_known = [~np.isnan(v) for v in values]
+    known = np.concatenate([v[k] for v, k in zip(values, is_known, strict=True)]) if values else np.empty(0)
+    ends = np.cumsum([np.count_nonzero(k) for k in is_known])
+    del is_known
     params: dict[str, dict[str, Any]] = {}
     for step in steps:
         if step == "blacklist":
@@ -298,6 +378,11 @@ def fit_track_transform(name: str, values: Sequence[np.ndarray]) -> Transform:
             raise TransformError(
                 f"transform {name!r} cannot be fitted: the training regions have no measured bin of this track."
             )
+        if step == "match":
+            params[step] = {"match": match, "reference": fit_quantiles(known).to_params()}
+            for part, of_file in zip(np.split(known, ends[:-1]), own, strict=True):
+                match_to(params[step], of_file).apply_in_place(part)
+            continue
         if step == "clip":
             upper = float(np.percentile(known, CLIP_PERCENTILE))
             params[step] = {"upper": upper if upper > 0 else float(known.max())}

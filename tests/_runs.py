@@ -29,6 +29,7 @@ from epizarr.io.store import (
     write_region,
 )
 from epizarr.nn import Epiphany, NetworkConfig
+from epizarr.quantiles import fit_quantiles
 from epizarr.train.checkpoint import ModelCard, Position, save_checkpoint
 from epizarr.train.config import load_config
 from epizarr.transforms import diagonal_sums, fit_target_transform, fit_track_transform, mean_of_sums
@@ -146,9 +147,7 @@ def write_store(
         for row, name in enumerate(tracks):
             values = signal[TRACKS.index(name)] if name in TRACKS else np.zeros(fine.n_bins, np.float32)
             write_region(path, group, "signal", {"track": slice(row, row + 1)}, values[None])
-        blacklisted = np.zeros(fine.n_bins, dtype=bool)
-        blacklisted[31_000:31_050] = True
-        write_region(path, group, "blacklisted", {}, blacklisted)
+        write_region(path, group, "blacklisted", {}, blacklist())
         finish_group(path, group)
         if cell_type in with_contacts:
             band = draw_contacts(signal, seed)
@@ -208,7 +207,16 @@ def add_track(store: Path, name: str) -> None:
             shutil.copytree(grown / group, store / group)
 
 
-def write_checkpoint(run_dir: Path, *, transform: str = "obs_over_exp_log1p", seed: int = 0) -> Path:
+def blacklist() -> np.ndarray:
+    """Track bins that are blacklisted."""
+    blacklisted = np.zeros(ASSEMBLY.bins(TRACK_BINSIZE).n_bins, dtype=bool)
+    blacklisted[31_000:31_050] = True
+    return blacklisted
+
+
+def write_checkpoint(
+    run_dir: Path, *, transform: str = "obs_over_exp_log1p", seed: int = 0, match: str = "none"
+) -> Path:
     """Write a checkpoint of an untrained network, with transforms fitted on cell type A; returns ``RUNDIR/best``."""
     signal = draw_signal(0)
     grid = ASSEMBLY.bins(BINSIZE)
@@ -227,7 +235,9 @@ def write_checkpoint(run_dir: Path, *, transform: str = "obs_over_exp_log1p", se
         target_variable="ice",
         target_transform=fit_target_transform(transform, expected),
         track_transforms={
-            name: fit_track_transform("blacklist_clip_log1p", [values[:30_000]])
+            name: fit_track_transform(
+                "blacklist_clip_log1p", [values[:30_000]], match=match, own=[fit_quantiles(values[~blacklist()])]
+            )
             for name, values in zip(TRACKS, signal, strict=True)
         },
         min_diagonal=MIN_DIAGONAL,

@@ -29,6 +29,7 @@ from epizarr.io.store import (
     read_region,
     used_inputs,
 )
+from epizarr.io.track_binding import bind_transforms
 from epizarr.transforms import Transform
 from epizarr.windows import cut_padded
 
@@ -67,7 +68,7 @@ class Maps:
     variable, transform, min_diagonal
         What is compared, how both maps are transformed first, and the first diagonal that counts.
     track_binsize, tracks, track_rows, track_transforms
-        The model's tracks, in its order: names, rows in the store, transforms.
+        The model's tracks, in its order: names, rows in the store, transforms, bound to these tracks.
     """
 
     store: str
@@ -160,6 +161,8 @@ def open_maps(store: Path, cell_type: str, prediction: xr.Dataset) -> Maps:
         If the contacts lack the target variable or enough diagonals, or the tracks lack one of the model's.
     StoreNotFoundError
         If the cell type has no contacts on that grid, or no tracks.
+    TransformError
+        If a track cannot be matched as the prediction's were.
     """
     attrs = prediction.attrs
     binsize, track_binsize = int(attrs["binsize"]), int(attrs["track_binsize"])
@@ -186,6 +189,9 @@ def open_maps(store: Path, cell_type: str, prediction: xr.Dataset) -> Maps:
             f"{store}: cell type {cell_type!r} cannot be compared with this prediction: {'; '.join(problems)}. Ingest what is "
             "missing, or evaluate another run."
         )
+    rows = tuple(there.index(name) for name in names)
+    transforms = [Transform.from_json(json.dumps(raw)) for raw in json.loads(str(attrs["track_transforms"]))]
+    signal = [tracks["signal"].isel(track=row) for row in rows]
     return Maps(
         store=str(store),
         cell_type=cell_type,
@@ -197,10 +203,8 @@ def open_maps(store: Path, cell_type: str, prediction: xr.Dataset) -> Maps:
         min_diagonal=max(int(attrs["min_diagonal"]), int(contacts.attrs["min_diagonal"])),
         track_binsize=track_binsize,
         tracks=tuple(names),
-        track_rows=tuple(there.index(name) for name in names),
-        track_transforms=tuple(
-            Transform.from_json(json.dumps(raw)) for raw in json.loads(str(attrs["track_transforms"]))
-        ),
+        track_rows=rows,
+        track_transforms=bind_transforms(transforms, names, signal, tracks["blacklisted"]),
     )
 
 

@@ -272,7 +272,7 @@ def _provenance_section(
         ["checkpoint (sha256)", str(prediction.attrs["checkpoint_sha256"])],
         ["target, transform", f"{maps.variable}, {maps.transform.name}"],
         ["bins, diagonals", f"{maps.binsize:,} bp; diagonals {maps.min_diagonal} to {maps.n_diagonals - 1} are scored"],
-        ["tracks", ", ".join(f"{n} ({t.name})" for n, t in zip(maps.tracks, maps.track_transforms, strict=True))],
+        ["tracks", ", ".join(f"{n} ({_title(t)})" for n, t in zip(maps.tracks, maps.track_transforms, strict=True))],
         ["trained on cell types", ", ".join(trained_on["cell_types"])],
         *([f"{name} regions", ", ".join(regions)] for name, regions in trained_on["splits"].items()),
         ["prediction settings", ", ".join(f"{key} {value}" for key, value in settings.items())],
@@ -295,3 +295,8 @@ def _provenance_section(
             Table("Input files", ["name", "file", "sha256 (first 16)", "origin"], files),
         ],
     )
+
+
+def _title(transform: Transform) -> str:
+    """Name of a track's transform, and how its file was matched."""
+    return transform.name + (f", {transform.params['match']['match']} matched" if transform.is_matched else "")

@@ -20,7 +20,7 @@ import tomli_w
 
 from epizarr.errors import ConfigError, InputNotFoundError, nearest_match, raise_all
 from epizarr.schema import TARGET_VARIABLES
-from epizarr.transforms import DEFAULT_TRACK_TRANSFORM, TARGET_TRANSFORMS, TRACK_TRANSFORMS
+from epizarr.transforms import DEFAULT_TRACK_TRANSFORM, NO_MATCH, TARGET_TRANSFORMS, TRACK_MATCHES, TRACK_TRANSFORMS
 
 Kind = Literal["scientific", "execution"]
 
@@ -61,6 +61,12 @@ class DataConfig:
     track_transforms: dict[str, str] = _field(  # noqa: RUF009
         {}, "transform of single tracks, by name", choices=tuple(TRACK_TRANSFORMS)
     )
+    match: str = _field(
+        NO_MATCH,
+        "how each file is brought to the training tracks' distribution: none; quantile, rank for rank; background, one factor",
+        choices=TRACK_MATCHES,
+    )
+    matches: dict[str, str] = _field({}, "match of single tracks, by name", choices=TRACK_MATCHES)  # noqa: RUF009
 
 
 @dataclass(frozen=True)
@@ -430,14 +436,20 @@ def check_config(config: TrainConfig, origin: str = "training config") -> TrainC
         repeated = sorted({entry for entry in entries if entries.count(entry) > 1})
         if repeated:
             problems.append(f"data.{name} lists {repeated} more than once")
-    stray = sorted(set(data.track_transforms) - set(data.tracks))
-    if data.tracks and stray:
-        problems.append(f"data.track_transforms names {stray}, which data.tracks does not list")
+    if data.tracks:
+        problems += [f"{text}, which data.tracks does not list" for text in stray_tracks(data, data.tracks)]
     device = config.execution.device
     if device not in ("cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
         problems.append(f"execution.device = {device!r}: needs cpu, cuda or cuda:N")
     raise_all(ConfigError, origin, problems)
     return config
+
+
+def stray_tracks(data: DataConfig, tracks: Sequence[str]) -> list[str]:
+    """Say which of the keys that speak of single tracks name others than ``tracks``, one text each."""
+    named = {"track_transforms": data.track_transforms, "matches": data.matches}
+    stray = {key: sorted(set(by_track) - set(tracks)) for key, by_track in named.items()}
+    return [f"data.{key} names {names}" for key, names in stray.items() if names]
 
 
 def _range_problems(key: str, value: Any, metadata: Mapping[str, Any]) -> list[str]:

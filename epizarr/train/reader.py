@@ -114,8 +114,10 @@ class ExampleReader:
         Regions that windows may lie over.
     geometry
         Sizes of an example.
-    target_transform, track_transforms
-        Fitted transforms, one a track in the sources' order.
+    target_transform
+        Fitted transform of the target.
+    track_transforms
+        For each source, the fitted transforms of its tracks, bound to them.
     partners
         Track that takes each track's place when a window is read backwards (:func:`epizarr.strands.strand_partners`); None: no
         window is.
@@ -136,7 +138,7 @@ class ExampleReader:
         stretches: Sequence[Stretch],
         geometry: Geometry,
         target_transform: Transform,
-        track_transforms: Sequence[Transform],
+        track_transforms: Sequence[Sequence[Transform]],
         *,
         partners: Sequence[int] | None,
         cache_bytes: int,
@@ -146,7 +148,7 @@ class ExampleReader:
         self.stretches = tuple(stretches)
         self.geometry = geometry
         self.target_transform = target_transform
-        self.track_transforms = tuple(track_transforms)
+        self.track_transforms = tuple(tuple(of_source) for of_source in track_transforms)
         self.partners = None if partners is None else tuple(partners)
         self.cache_bytes = cache_bytes
         self.read_threads = read_threads
@@ -174,7 +176,7 @@ class ExampleReader:
     @property
     def n_channels(self) -> int:
         """Channels of the network's input."""
-        return len(self.track_transforms) * (2 if self.geometry.mask_channels else 1)
+        return len(self.sources[0].signal) * (2 if self.geometry.mask_channels else 1)
 
     def keys(self, stretch: int, lo: int, hi: int) -> list[PieceKey]:
         """Pieces that windows within chromosome-local bins ``[lo, hi)`` of a stretch are cut from."""
@@ -299,7 +301,7 @@ class ExampleReader:
         lo = key.number * PIECE_TRACK_BINS
         raw, blacklisted = read_signal(source, lo, min(lo + PIECE_TRACK_BINS, source.track_grid.n_bins))
         signal = np.empty((len(raw), len(blacklisted)), dtype=np.float32)
-        for track, transform in enumerate(self.track_transforms):
+        for track, transform in enumerate(self.track_transforms[key.owner]):
             transform.apply(raw[track], blacklisted, out=signal[track])
         return Piece(lo, network_input(signal, mask_channels=self.geometry.mask_channels, in_place=True))
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from epizarr.strands import strand_partners
 from epizarr.train.reader import ExampleReader, Geometry, Piece, PieceKey, Stretch
-from epizarr.train.sources import TrainingData
+from epizarr.train.sources import TrainingData, bound_transforms
 from epizarr.transforms import Transform
 from epizarr.windows import window_starts
 
@@ -292,7 +292,7 @@ def open_samplers(
     data
         What the run reads.
     target_transform, track_transforms
-        Fitted transforms, those of the tracks by name.
+        Fitted transforms, those of the tracks by name, bound to no file.
     """
     config = data.config
     stretches = [
@@ -314,7 +314,7 @@ def open_samplers(
         stretches,
         geometry,
         target_transform,
-        [track_transforms[name] for name in config.data.tracks],
+        bound_transforms(data, track_transforms),
         partners=strand_partners(config.data.tracks, data.strands) if config.training.mirror else None,
         cache_bytes=config.execution.cache_bytes,
         read_threads=config.execution.read_threads,

@@ -5,7 +5,7 @@ each other, a band shorter than the network's, regions that are off the assembly
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,30 +17,31 @@ from epizarr.bands import mask_band
 from epizarr.errors import ConfigError, StoreError, nearest_match, raise_all
 from epizarr.genome import Assembly, BinGrid
 from epizarr.io.store import grid_of, group_id, list_groups, open_contacts, open_tracks, store_assembly, used_inputs
+from epizarr.io.track_binding import FIT_MAX_BINS, bind_transforms, fit_own_quantiles, naming_track
+from epizarr.quantiles import QuantileFunction
 from epizarr.strands import strand_partners
 from epizarr.train.config import (
     DEFAULT_TRANSFORM,
     STORE_MIN_DIAGONAL,
     TrainConfig,
     check_config,
+    stray_tracks,
 )
 from epizarr.transforms import (
-    TRACK_TRANSFORMS,
+    NO_MATCH,
     Transform,
     default_target_transform,
     diagonal_sums,
     fit_target_transform,
     fit_track_transform,
     mean_of_sums,
-    steps_of,
+    track_steps,
 )
 from epizarr.windows import Segment, Splits
 
 #: Rows of a band, and bins of the tracks, that are read at a time while transforms are fitted.
 FIT_ROWS = 4096
 FIT_TRACK_BINS = 1 << 20
-#: At most so many bins of a track enter its clip limit: of longer training regions, each s-th bin (32 Mi bins are 134 MB).
-FIT_MAX_BINS = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,8 @@ def open_training_data(
     }
     tracks = data.tracks or tuple(str(t) for t in opened[names[0]][0]["track"].values)
     raise_all(ConfigError, f"store {store}", _lacks(opened, tracks, config))
-    stray = sorted(set(data.track_transforms) - set(tracks))
-    if stray:
-        raise ConfigError(f"data.track_transforms names {stray}; the run's tracks are {list(tracks)}.")
+    if stray := stray_tracks(data, tracks):
+        raise ConfigError(f"{'; '.join(stray)}; the run's tracks are {list(tracks)}.")
     least = config.target.min_diagonal
     if least == STORE_MIN_DIAGONAL:
         least = max(int(contacts.attrs["min_diagonal"]) for _, contacts in opened.values())
@@ -338,18 +338,43 @@ def _fit_tracks(data: TrainingData) -> dict[str, Transform]:
     config = data.config
     names = config.data.tracks
     extents = [
-        (source, *_track_extent(source, segment)) for source in data.sources for segment in data.segments("train")
+        (number, *_track_extent(source, segment))
+        for number, source in enumerate(data.sources)
+        for segment in data.segments("train")
     ]
     n_bins = sum(hi - lo for _, lo, hi in extents)
     thin = -(-n_bins // FIT_MAX_BINS)
+    leaves_out = [{"blacklist", "match"} & set(_steps(config, name)) for name in names]
     kept: list[list[np.ndarray]] = [[] for _ in names]
-    for source, lo, hi in extents:
+    kept_of: list[int] = []
+    for number, lo, hi in extents:
         for a in range(lo, hi, FIT_TRACK_BINS):
-            signal, blacklisted = read_signal(source, a, min(a + FIT_TRACK_BINS, hi))
+            signal, blacklisted = read_signal(data.sources[number], a, min(a + FIT_TRACK_BINS, hi))
+            kept_of.append(number)
             for track, values in enumerate(signal):
-                known = np.where(blacklisted, np.nan, values) if _masks_blacklist(config, names[track]) else values
+                known = np.where(blacklisted, np.nan, values) if leaves_out[track] else values
                 kept[track].append(known[::thin])
-    return {name: fit_track_transform(track_transform_name(config, name), kept[i]) for i, name in enumerate(names)}
+    transforms = {}
+    for track, name in enumerate(names):
+        match = track_match_name(config, name)
+        own: list[QuantileFunction] = []
+        with naming_track(name):
+            if match != NO_MATCH:
+                whole = [fit_own_quantiles(s.signal[track], s.blacklisted) for s in data.sources]
+                own = [whole[number] for number in kept_of]
+            transforms[name] = fit_track_transform(
+                track_transform_name(config, name), kept[track], match=match, own=own
+            )
+    return transforms
+
+
+def bound_transforms(data: TrainingData, transforms: Mapping[str, Transform]) -> list[tuple[Transform, ...]]:
+    """Transforms of each source's tracks, bound to the source (:func:`epizarr.io.track_binding.bind_transforms`)."""
+    names = data.config.data.tracks
+    return [
+        bind_transforms([transforms[name] for name in names], names, source.signal, source.blacklisted)
+        for source in data.sources
+    ]
 
 
 def track_transform_name(config: TrainConfig, track: str) -> str:
@@ -357,8 +382,13 @@ def track_transform_name(config: TrainConfig, track: str) -> str:
     return config.data.track_transforms.get(track, config.data.track_transform)
 
 
-def _masks_blacklist(config: TrainConfig, track: str) -> bool:
-    return "blacklist" in steps_of(track_transform_name(config, track), TRACK_TRANSFORMS)
+def track_match_name(config: TrainConfig, track: str) -> str:
+    """Name of the match that a track gets."""
+    return config.data.matches.get(track, config.data.match)
+
+
+def _steps(config: TrainConfig, track: str) -> tuple[str, ...]:
+    return track_steps(track_transform_name(config, track), track_match_name(config, track))
 
 
 def _track_extent(source: Source, segment: Segment) -> tuple[int, int]:

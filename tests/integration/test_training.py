@@ -340,6 +340,8 @@ SCIENTIFIC = {
     "data.tracks": "['DNase', 'CTCF']",
     "data.track_transform": "log1p",
     "data.track_transforms": "{CTCF = 'linear'}",
+    "data.match": "quantile",
+    "data.matches": "{CTCF = 'background'}",
     "target.variable": "count",
     "target.transform": "linear",
     "target.min_diagonal": "3",

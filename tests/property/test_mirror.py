@@ -40,7 +40,7 @@ def reader_of(source: Source, segment: Segment, mask_channels: bool) -> ExampleR
     geometry = Geometry(N_BINS, K, STRIDE, HALO, 1, mask_channels)
     stretches = [Stretch(0, segment, True)]
     options = {"partners": PARTNERS, "cache_bytes": 2**24, "read_threads": 1}
-    return ExampleReader([source], stretches, geometry, LINEAR, [LINEAR] * 3, **options)
+    return ExampleReader([source], stretches, geometry, LINEAR, [[LINEAR] * 3], **options)
 
 
 def cut(reader: ExampleReader, start: int, *, mirrored: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,10 +13,10 @@ from scipy.stats import poisson
 from epizarr.errors import TransformError
 from epizarr.quantiles import (
     QuantileFunction,
-    apply_match,
     fit_quantiles,
     match_background,
     match_quantiles,
+    match_to,
 )
 from epizarr.simulate import DEFAULT, simulate_world
 from epizarr.simulate.tracks import sample_tracks
@@ -129,15 +129,11 @@ def test_match_background__refuses_a_track_of_peaks():
 
 
 @pytest.mark.parametrize("match", ["quantile", "background"])
-def test_apply_match__works_in_place_and_keeps_dtype_and_missing(match):
+def test_match_to__works_in_place_and_keeps_dtype_and_missing(match):
     track = np.array([[0.0, 1.0, np.nan], [2.0, 4.0, 1.0]], dtype=np.float32)
-    params = {
-        "match": match,
-        "reference": fit_quantiles(track * 10).to_params(),
-        "own": fit_quantiles(track).to_params(),
-    }
+    params = {"match": match, "reference": fit_quantiles(track * 10).to_params()}
     values = track.copy()
-    apply_match(values, params)
+    match_to(params, fit_quantiles(track)).apply_in_place(values)
     assert values.dtype == np.float32
     np.testing.assert_allclose(values, track * 10, rtol=1e-6)
 
@@ -145,22 +141,21 @@ def test_apply_match__works_in_place_and_keeps_dtype_and_missing(match):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"match": "quantile", "reference": {}}, r"needs \['own'\]"),
-        ({"match": "quantil", "reference": {}, "own": {}}, "Did you mean 'quantile'"),
-        ({"match": "quantile", "reference": {}, "own": {}}, "has values, below, upto"),
+        ({"match": "quantile"}, r"needs \['reference'\]"),
+        ({"match": "quantil", "reference": {}}, "Did you mean 'quantile'"),
+        ({"match": "quantile", "reference": {}}, "has values, below, upto"),
         (
             {
                 "match": "quantile",
-                "reference": {},
-                "own": {"values": [1.0, 0.0], "below": [0, 0.5], "upto": [0.5, 1], "n_bins": 2},
+                "reference": {"values": [1.0, 0.0], "below": [0, 0.5], "upto": [0.5, 1], "n_bins": 2},
             },
             "increasing values",
         ),
     ],
 )
-def test_apply_match__refuses_what_it_cannot_use(params, message):
+def test_match_to__refuses_what_it_cannot_use(params, message):
     with pytest.raises(TransformError, match=message):
-        apply_match(np.ones(3), params)
+        match_to(params, fit_quantiles(np.ones(3)))
 
 
 @pytest.mark.parametrize("values", [np.full(3, np.nan), np.empty(0), [], np.array([1.0, np.inf])])

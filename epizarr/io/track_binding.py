@@ -1,0 +1,101 @@
+"""Binding of track transforms to the tracks that are read: training, prediction and evaluation all do it here.
+
+A transform with the step ``match`` gives a file the distribution of the training tracks. For that it must know the file's own
+distribution, over its whole genome, whatever part is read: :func:`bind_transforms` fits it on the store's track. It is a
+function of the stored values alone, so a resumed run binds as the one before did.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import xarray as xr
+
+from epizarr.errors import TransformError
+from epizarr.io.layout import TRACK_SHARD
+from epizarr.quantiles import QuantileFunction, fit_quantiles
+from epizarr.transforms import Transform
+
+#: At most so many bins of a track enter a fit: of longer ones, each s-th bin (32 Mi bins are 134 MB).
+FIT_MAX_BINS = 1 << 25
+
+
+def fit_own_quantiles(signal: xr.DataArray, blacklisted: xr.DataArray) -> QuantileFunction:
+    """Fit the quantile function of a whole track, read a shard at a time.
+
+    Holds at most :data:`FIT_MAX_BINS` values twice (268 MB; a human genome in 100-bp bins is within that and exact) and, while
+    they are sorted, a byte for each.
+
+    Parameters
+    ----------
+    signal
+        One track, dims (bin), lazy, NaN where not measured.
+    blacklisted
+        Bool, dims (bin): bins that are left out.
+
+    Raises
+    ------
+    TransformError
+        If no bin has a value, or one is infinite.
+    """
+    n_bins = signal.sizes["bin"]
+    thin = max(1, -(-n_bins // FIT_MAX_BINS))
+    kept = []
+    for lo in range(0, n_bins, TRACK_SHARD):
+        part = {"bin": slice(lo, min(lo + TRACK_SHARD, n_bins))}
+        # A copy, so that the thinned values do not keep the whole shard; no scheduler, as this may run beside others.
+        values = signal.isel(part).data.compute(scheduler="synchronous")[::thin].copy()
+        values[blacklisted.isel(part).data.compute(scheduler="synchronous")[::thin]] = np.nan
+        kept.append(values[~np.isnan(values)])
+    return fit_quantiles(kept)
+
+
+def bind_transforms(
+    transforms: Sequence[Transform], names: Sequence[str], signal: Sequence[xr.DataArray], blacklisted: xr.DataArray
+) -> tuple[Transform, ...]:
+    """Bind the transforms of a cell type's tracks to these tracks.
+
+    Those that match nothing are returned as they are and nothing is read for them. The others' tracks are read whole, one
+    after the other; memory as for :func:`fit_own_quantiles`. A track of a human genome in 100-bp bins takes some seconds.
+
+    Parameters
+    ----------
+    transforms
+        Fitted transforms.
+    names, signal
+        Name and values of the track that each is for.
+    blacklisted
+        Bool, dims (bin).
+
+    Raises
+    ------
+    TransformError
+        If a track has no value, or cannot be matched; says which.
+    """
+    bound = []
+    for transform, name, values in zip(transforms, names, signal, strict=True):
+        with naming_track(name):
+            bound.append(transform.bind(fit_own_quantiles(values, blacklisted)) if transform.is_matched else transform)
+    return tuple(bound)
+
+
+def match_record(names: Sequence[str], transforms: Sequence[Transform]) -> dict[str, dict[str, str]]:
+    """What a prediction records of matching, by track: which match, and a hash of the map that it came to for this track.
+
+    Only tracks that are matched. The map is made of the reference, which the checkpoint keeps, and of the track's own values.
+    """
+    return {
+        name: {"match": str(t.params["match"]["match"]), "map": hashlib.sha256(t.match_map.to_bytes()).hexdigest()[:16]}
+        for name, t in zip(names, transforms, strict=True)
+        if t.match_map is not None
+    }
+
+
+@contextmanager
+def naming_track(name: str) -> Iterator[None]:
+    """Put the track's name before the message of a transform's error."""
+    try:
+        yield
+    except TransformError as error:
+        raise TransformError(f"track {name!r}: {error}") from error
