@@ -41,13 +41,17 @@ def fit_own_quantiles(signal: xr.DataArray, blacklisted: xr.DataArray) -> Quanti
     """
     n_bins = signal.sizes["bin"]
     thin = max(1, -(-n_bins // FIT_MAX_BINS))
-    kept = []
-    for lo in range(0, n_bins, TRACK_SHARD):
+    starts = range(0, n_bins, TRACK_SHARD)
+    kept = np.empty(sum(-(-min(TRACK_SHARD, n_bins - lo) // thin) for lo in starts), dtype=signal.dtype)
+    filled = 0
+    for lo in starts:
         part = {"bin": slice(lo, min(lo + TRACK_SHARD, n_bins))}
-        # A copy, so that the thinned values do not keep the whole shard; no scheduler, as this may run beside others.
-        values = signal.isel(part).data.compute(scheduler="synchronous")[::thin].copy()
-        values[blacklisted.isel(part).data.compute(scheduler="synchronous")[::thin]] = np.nan
-        kept.append(values[~np.isnan(values)])
+        # No scheduler below this: it may run beside other work.
+        values, listed = (
+            array.isel(part).data.compute(scheduler="synchronous")[::thin] for array in (signal, blacklisted)
+        )
+        kept[filled : filled + len(values)] = np.where(listed, np.nan, values)
+        filled += len(values)
     return fit_quantiles(kept)
 
 

@@ -58,13 +58,14 @@ class DataConfig:
     track_transform: str = _field(
         DEFAULT_TRACK_TRANSFORM, "transform of every track not named below", choices=tuple(TRACK_TRANSFORMS)
     )
-    track_transforms: dict[str, str] = _field(  # noqa: RUF009
-        {}, "transform of single tracks, by name", choices=tuple(TRACK_TRANSFORMS)
-    )
     match: str = _field(
         NO_MATCH,
         "how each file is brought to the training tracks' distribution: none; quantile, rank for rank; background, one factor",
         choices=TRACK_MATCHES,
+    )
+    # Tables come last in a section: in TOML, keys behind a table's head would belong to it.
+    track_transforms: dict[str, str] = _field(  # noqa: RUF009
+        {}, "transform of single tracks, by name", choices=tuple(TRACK_TRANSFORMS)
     )
     matches: dict[str, str] = _field({}, "match of single tracks, by name", choices=TRACK_MATCHES)  # noqa: RUF009
 
