@@ -9,6 +9,7 @@ again gives the same bytes as one that was not.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,11 +46,14 @@ from epizarr.io.store import (
     write_region,
 )
 from epizarr.io.track_binding import bind_transforms, match_record
+from epizarr.io.track_kinds import stored_kinds, unlike_training
 from epizarr.nn import Epiphany, NetworkConfig, predict_stripes, prediction_bytes
 from epizarr.tiles import bins_needed
 from epizarr.train.checkpoint import Checkpoint, load_checkpoint
 from epizarr.transforms import Transform, network_input
 from epizarr.windows import cut_padded, track_extent
+
+_LOG = logging.getLogger(__name__)
 
 #: Bins of a task: whole chunks of the band, and enough tiles to fill a batch.
 BLOCK_BINS = 4 * BAND_ROWS
@@ -127,7 +131,9 @@ def predict_contacts(
 ) -> str:
     """Predict the contacts of a cell type and write them into a store.
 
-    The same call again resumes a run that was stopped and does nothing to one that is complete. Memory of one task:
+    The same call again resumes a run that was stopped and does nothing to one that is complete. A track that seems to hold
+    another kind of signal than in training is told of in the log, as a warning (:func:`epizarr.io.track_kinds.unlike_training`).
+    Memory of one task:
     :func:`prediction_task_bytes`; before the tasks, tracks that are matched are read whole, one at a time
     (:func:`epizarr.io.track_binding.fit_own_quantiles`).
 
@@ -294,6 +300,10 @@ def _plan(
     _check_chroms(store, assembly, checkpoint)
     tracks = open_tracks(store, cell_type, checkpoint.track_binsize)
     rows = _match_tracks(store, cell_type, tracks, checkpoint)
+    signal = [tracks["signal"].isel(track=row) for row in rows]
+    kinds = stored_kinds(dict(zip(checkpoint.tracks, signal, strict=True))) if checkpoint.signal_kinds else {}
+    for sentence in unlike_training(checkpoint.signal_kinds, kinds, cell_type):
+        _LOG.warning("%s", sentence)
     view = assembly.view(regions)
     settings = {
         "tile_bins": tile,
@@ -304,7 +314,6 @@ def _plan(
         "torch_threads": torch_threads,
     }
     unbound = [checkpoint.track_transforms[name] for name in checkpoint.tracks]
-    signal = [tracks["signal"].isel(track=row) for row in rows]
     transforms = bind_transforms(unbound, checkpoint.tracks, signal, tracks["blacklisted"])
     matches = match_record(checkpoint.tracks, transforms)
     texts = [

@@ -15,6 +15,7 @@ The answer comes with the figures that it rests on and with a confidence. It is 
 tracks of one name, never for changing values unasked.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,8 @@ Confidence = Literal["high", "medium", "low"]
 
 #: Fewer measured bins than this say nothing.
 MIN_BINS = 1_000
+#: A sample of a genome: so many whole stretches, evenly spaced, of so many bins each.
+N_STRETCHES, STRETCH_BINS = 20, 5_000
 #: Share of bins at zero or without a value from which a track is one of peaks.
 _EMPTY_IN_PEAKS = 0.9
 #: Share of the measured bins at zero, or of all bins without a value or at zero, from which it may be one of broad peaks.
@@ -60,8 +63,37 @@ class SignalKind:
     confidence: Confidence
     evidence: str
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the values tell the kind well enough to say of two tracks that they differ.
+
+        Not with low confidence: that means that another kind looks alike (a fold change and a smoothed coverage at 1x, the
+        −log10 p of a deep and of a shallow experiment), and a warning at each of those would be wrong too often.
+        """
+        return self.kind != "unknown" and self.confidence != "low"
+
     def __str__(self) -> str:
         return f"{self.kind} ({self.confidence} confidence): {self.evidence}"
+
+
+def sample_extents(n_bins: int) -> list[tuple[int, int]]:
+    """Bins ``[lo, hi)`` of a genome-wide grid to look at: all of a small genome, of a large one :data:`N_STRETCHES` stretches.
+
+    The same for every track on a grid, so that a file and what a store holds of it give the same answer.
+    """
+    if n_bins <= N_STRETCHES * STRETCH_BINS:
+        return [(0, n_bins)]
+    starts = np.linspace(0, n_bins - STRETCH_BINS, N_STRETCHES).astype(np.int64)
+    return [(int(lo), int(lo) + STRETCH_BINS) for lo in starts]
+
+
+def told_kinds(kinds: Mapping[str, SignalKind]) -> dict[Kind, list[str]]:
+    """Group names by kind, without those whose kind is not told (:attr:`SignalKind.is_told`): two keys mean that they differ."""
+    groups: dict[Kind, list[str]] = {}
+    for name, found in kinds.items():
+        if found.is_told:
+            groups.setdefault(found.kind, []).append(name)
+    return groups
 
 
 def detect_signal_kind(values: np.ndarray) -> SignalKind:

@@ -25,9 +25,11 @@ def command(
     from epizarr.ingest.qc_page import (
         BAND_COLUMNS,
         CONTACT_COLUMNS,
+        KIND_COLUMNS,
         TRACK_COLUMNS,
         band_rows,
         contact_rows,
+        kind_rows,
         track_rows,
         write_quality_page,
     )
@@ -39,6 +41,9 @@ def command(
         print_table(BAND_COLUMNS, band_rows(figures))
     for group, figures in quality.tracks.items():
         print_table(TRACK_COLUMNS, track_rows(figures), title=group)
+        print_table(
+            KIND_COLUMNS[:-1], [row[:-1] for row in kind_rows(figures)]
+        )  # the reason is a sentence: on the page
     for finding in quality.warnings:
         stdout.print(str(finding), markup=False)
     stdout.print(f"{store}: {len(quality.warnings)} warnings")

@@ -20,6 +20,7 @@ from epizarr.cluster import Progress, run_tasks
 from epizarr.errors import StoreNotFoundError, nearest_match
 from epizarr.genome import Assembly, BinGrid
 from epizarr.ingest.check import Finding
+from epizarr.ingest.qc_kinds import judge_kinds
 from epizarr.ingest.qc_warnings import judge_contacts, judge_tracks
 from epizarr.io.store import (
     BAND_ROWS,
@@ -32,7 +33,9 @@ from epizarr.io.store import (
     store_assembly,
     used_inputs,
 )
+from epizarr.io.track_kinds import stored_kinds
 from epizarr.metrics.coverage import MERGED_BINS, decay_exponent, deep_share, supported_binsize, touching_sums
+from epizarr.signal_kind import SignalKind
 
 #: Percentiles of a track's measured bins outside the blacklist.
 PERCENTILES = (50.0, 99.0, 99.9)
@@ -101,7 +104,9 @@ def assess_store(
     ``missing_share`` (bins that another track measures and this one does not), ``n_infinite``; of measured bins ``mean``,
     ``zero_share``, ``minimum``; of measured bins outside the blacklist ``n_kept``, ``percentile_value`` (…, percentile),
     ``maximum``, ``maximum_start`` (bp), ``outlier_ratio``, maximum / 99.9th percentile, and ``histogram`` (track, value) of all
-    chromosomes; ``profile`` (track, window), means along the genome; ``digest``, a hash of the values.
+    chromosomes; ``profile`` (track, window), means along the genome; ``digest``, a hash of the values; ``signal_kind``,
+    ``signal_confidence``, ``signal_evidence`` (track), what the track seems to hold (:mod:`epizarr.signal_kind`). Where one
+    name holds different kinds in several cell types, all of the store are compared, whatever ``cell_type`` says.
 
     Contacts, dims (variable, chroms) unless said: ``n_bins``, ``n_contacts``, ``bad_share``, ``unseen_share`` (bins without a
     contact in the band), ``supported_binsize`` in bp (chroms); ``nan_share`` of the pixels on the chromosome, ignored diagonals
@@ -123,18 +128,24 @@ def assess_store(
         raise StoreNotFoundError(
             f"{path}: there is no cell type {cell_type!r}.{nearest_match(cell_type, known)} The store has {known or 'none yet'}."
         )
-    infos = [i for i in list_groups(path) if i.state == "complete" and cell_type in (None, i.cell_type)]
-    groups = {i: open_group(path, i.path, i.kind) for i in infos if i.kind in ("tracks", "contacts")}
-    groups = {info: ds for info, ds in groups.items() if 0 not in ds.sizes.values()}
+    infos = [i for i in list_groups(path) if i.state == "complete" and i.kind in ("tracks", "contacts")]
+    opened = {i: open_group(path, i.path, i.kind) for i in infos}
+    opened = {info: ds for info, ds in opened.items() if 0 not in ds.sizes.values()}
+    groups = {info: ds for info, ds in opened.items() if cell_type in (None, info.cell_type)}
     tasks: list[_TrackTask | _BandTask] = []
     for info, ds in groups.items():
         tasks += _track_tasks(path, info, ds) if info.kind == "tracks" else _band_tasks(path, info, ds)
     parts = run_tasks(_measure, tasks, client=client, n_threads=n_threads, progress=progress)
+    kinds = {
+        info.path: stored_kinds({str(name): ds["signal"].isel(track=i) for i, name in enumerate(ds["track"].values)})
+        for info, ds in opened.items()
+        if info.kind == "tracks"
+    }
     tracks, contacts = {}, {}
     for info, ds in groups.items():
         of_group = [part for task, part in zip(tasks, parts, strict=True) if task.group == info.path]
         if info.kind == "tracks":
-            tracks[info.path] = _track_figures(ds, of_group)
+            tracks[info.path] = _track_figures(ds, of_group).assign(_kind_figures(kinds[info.path]))
         else:
             contacts[info.path] = _contact_figures(path, info, ds, of_group)
     found = [
@@ -142,6 +153,11 @@ def assess_store(
         for judge, figures in ((judge_tracks, tracks), (judge_contacts, contacts))
         for group, ds in figures.items()
         for message in judge(ds)
+    ]
+    found += [
+        Finding("warning", "tracks", message)
+        for cells, message in judge_kinds(kinds)
+        if cell_type is None or cell_type in cells
     ]
     return StoreQuality(path, assembly, tracks, contacts, tuple(found), _origin_banners(groups))
 
@@ -285,6 +301,14 @@ def _track_figures(ds: xr.Dataset, parts: Sequence[_TrackPart]) -> xr.Dataset:
         },
         attrs={"binsize": grid.binsize},
     )
+
+
+def _kind_figures(kinds: Mapping[str, SignalKind]) -> dict[str, tuple[tuple[str], np.ndarray]]:
+    """Kinds as variables, by track."""
+    return {
+        f"signal_{part}": (("track",), np.array([getattr(kind, part) for kind in kinds.values()], dtype=object))
+        for part in ("kind", "confidence", "evidence")
+    }
 
 
 def _window_coords(grid: BinGrid) -> dict[str, Any]:

@@ -34,6 +34,7 @@ TRACK_COLUMNS = (
     "maximum",
     "max / 99.9 %",
 )
+KIND_COLUMNS = ("track", "seems to hold", "confidence", "because")
 CONTACT_COLUMNS = ("chromosome", "contacts", "bad bins", "without contact", "supports")
 BAND_COLUMNS = ("variable", "chromosome", "missing", "without weight", "marginal", "spread", "decay")
 
@@ -85,6 +86,12 @@ def track_rows(figures: xr.Dataset) -> list[list[str]]:
                 ]
             )
     return rows
+
+
+def kind_rows(figures: xr.Dataset) -> list[list[str]]:
+    """Cells of the table of kinds of signal, :data:`KIND_COLUMNS`, one row a track."""
+    columns = ("track", "signal_kind", "signal_confidence", "signal_evidence")
+    return [[str(cell) for cell in row] for row in zip(*(figures[name].values for name in columns), strict=True)]
 
 
 def contact_rows(figures: xr.Dataset) -> list[list[str]]:
@@ -165,7 +172,14 @@ def _track_section(group: str, figures: xr.Dataset, assembly: Assembly) -> Secti
             track_rows(figures),
             "Measured: share of the chromosome's bins. Zero, mean: of measured bins. Percentiles and maximum: of measured bins "
             "outside the blacklist.",
-        )
+        ),
+        Table(
+            "What the values say",
+            KIND_COLUMNS,
+            kind_rows(figures),
+            "Told from a sample of the bins. High: only this kind has such values. Medium: its usual shape. Low: another kind "
+            "looks alike.",
+        ),
     ]
     pictures = []
     if names:

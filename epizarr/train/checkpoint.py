@@ -29,11 +29,12 @@ from torch import Tensor, nn
 from epizarr.errors import CheckpointError, EpizarrError, InputNotFoundError, raise_all
 from epizarr.io.files import file_sha256
 from epizarr.nn import Epiphany, NetworkConfig
+from epizarr.signal_kind import SignalKind
 from epizarr.train.config import TrainConfig, config_from_toml, config_toml
 from epizarr.transforms import Transform
 
 #: "MAJOR.MINOR" of the folder's format; another major is refused.
-CHECKPOINT_VERSION = "1.0"
+CHECKPOINT_VERSION = "1.1"
 CHECKPOINT_FOLDER = "checkpoints"
 
 _MODEL, _TRAINING, _CARD, _CONFIG = "model.safetensors", "training.safetensors", "checkpoint.json", "config.toml"
@@ -71,6 +72,8 @@ class ModelCard:
         What the data were made from: ``{cell type: {input name: sha256}}``; see ``epizarr.train.sources.Source``.
     config
         The resolved configuration.
+    signal_kinds
+        What each track seemed to hold in training, by cell type and track; empty in checkpoints of format 1.0.
     """
 
     network: NetworkConfig
@@ -87,6 +90,7 @@ class ModelCard:
     trained_on: dict[str, Any]
     inputs: dict[str, dict[str, str]]
     config: TrainConfig
+    signal_kinds: dict[str, dict[str, SignalKind]] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -336,10 +340,15 @@ def _card_document(card: ModelCard) -> dict[str, Any]:
     document["network"] = dataclasses.asdict(card.network)
     document["target_transform"] = json.loads(card.target_transform.to_json())
     document["track_transforms"] = {name: json.loads(t.to_json()) for name, t in card.track_transforms.items()}
+    document["signal_kinds"] = {
+        cell_type: {track: dataclasses.asdict(kind) for track, kind in kinds.items()}
+        for cell_type, kinds in card.signal_kinds.items()
+    }
     return document
 
 
 def _card_from_document(document: dict[str, Any], config: TrainConfig) -> ModelCard:
+    document = {"signal_kinds": {}} | document
     values = {f.name: document[f.name] for f in dataclasses.fields(ModelCard) if f.name != "config"}
     values["network"] = NetworkConfig(**values["network"])
     values["tracks"] = tuple(values["tracks"])
@@ -347,6 +356,10 @@ def _card_from_document(document: dict[str, Any], config: TrainConfig) -> ModelC
     values["target_transform"] = Transform.from_json(json.dumps(values["target_transform"]))
     values["track_transforms"] = {
         name: Transform.from_json(json.dumps(raw)) for name, raw in values["track_transforms"].items()
+    }
+    values["signal_kinds"] = {
+        cell_type: {track: SignalKind(**raw) for track, raw in kinds.items()}
+        for cell_type, kinds in values["signal_kinds"].items()
     }
     return ModelCard(**values, config=config)
 

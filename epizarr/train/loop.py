@@ -18,6 +18,7 @@ import torch
 from epizarr.errors import CheckpointError, ConfigError, TrainingError, raise_all
 from epizarr.io.files import is_partial, replace_file, sweep_partial
 from epizarr.io.ledger import Lease, work_folder
+from epizarr.io.track_kinds import stored_kinds
 from epizarr.nn import Epiphany, NetworkConfig, squared_error_sum
 from epizarr.train.checkpoint import (
     Checkpoint,
@@ -328,6 +329,10 @@ def _new_card(data: TrainingData, network: NetworkConfig) -> ModelCard:
         },
         inputs={source.cell_type: source.inputs for source in data.sources},
         config=config,
+        signal_kinds={
+            source.cell_type: stored_kinds(dict(zip(config.data.tracks, source.signal, strict=True)))
+            for source in data.sources
+        },
     )
 
 
