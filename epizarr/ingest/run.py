@@ -54,6 +54,9 @@ from epizarr.thinning import fraction_for_depth
 #: Part of every task's hash: raised whenever the same inputs would give other bytes.
 CODE_FORMAT = 1
 
+#: Action of a group that was complete before.
+_UNTOUCHED = "complete already"
+
 #: Told what is being done, and how many of its tasks are done of how many.
 IngestProgress = Callable[[str, int, int], None]
 
@@ -74,6 +77,11 @@ class IngestReport:
 
     store: Path
     groups: tuple[GroupReport, ...] = field(default_factory=tuple)
+
+    @property
+    def written_cell_types(self) -> list[str]:
+        """Cell types of which something was written."""
+        return list(dict.fromkeys(g.path.split("/")[0] for g in self.groups if g.action != _UNTOUCHED))
 
     def __str__(self) -> str:
         lines = [f"{self.store}: {len(self.groups)} group{'s' * (len(self.groups) != 1)} complete"]
@@ -292,7 +300,7 @@ class _GroupWriter:
         if is_changed:
             self._set_plan(self.plan.made_anew())
         if self.plan.action == "none" and not is_changed and not self.ledger.folder.exists():
-            return GroupReport(group, "complete already", 0, 0)
+            return GroupReport(group, _UNTOUCHED, 0, 0)
         with Lease.acquire(self.store, group, self.take_over) as lease:
             self._check_not_overtaken()
             sweep_group(self.store, group)
@@ -349,7 +357,7 @@ class _GroupWriter:
             sizes = {"track": len(self.plan.tracks)}
             coords = self.plan.track_coords()
             grow_group(self.store, self.plan.path, "tracks", coords=coords, sizes=sizes, attrs=self.attrs)
-        return GroupReport(self.plan.path, "complete already", 0, 0)
+        return GroupReport(self.plan.path, _UNTOUCHED, 0, 0)
 
     def _write_tracks(self, p: TracksPlan) -> dict[str, Any]:
         blacklist = [e for e in self.inputs if e["kind"] == "blacklist"]
