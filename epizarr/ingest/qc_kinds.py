@@ -44,8 +44,8 @@ def judge_kinds(kinds: KindsByGroup) -> Iterator[tuple[list[str], str]]:
     for group, tracks in kinds.items():
         for name, found in tracks.items():
             by_track.setdefault(name, {})[group.split("/")[0]] = found
-    for name, found in by_track.items():
-        told = told_kinds(found)
+    for name, of_cells in by_track.items():
+        told = told_kinds(of_cells)
         if len(told) > 1:
             listed = " and ".join(f"{kind} in {', '.join(cells)}" for kind, cells in told.items())
             yield (
