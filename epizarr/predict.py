@@ -27,6 +27,7 @@ from epizarr.cluster import Progress, run_tasks
 from epizarr.errors import CheckpointError, ConfigError, MemoryBoundError, StoreError, TransformError
 from epizarr.genome import Assembly, BinGrid
 from epizarr.io.ledger import Lease, Ledger, work_folder
+from epizarr.io.places import Place, StorePath, place_of
 from epizarr.io.store import (
     BAND_ROWS,
     ArraySpec,
@@ -73,8 +74,8 @@ _CODE_FORMAT = 1
 class _Job:
     """What all tasks of a run share."""
 
-    store: str
-    out: str
+    store: Place
+    out: Place
     group: str
     tracks_group: str
     track_rows: tuple[int, ...]
@@ -109,15 +110,19 @@ class _Block:
     def name(self) -> str:
         return f"contact-{self.lo:09d}"
 
+    @property
+    def digest(self) -> str:
+        return self.job.digest
+
 
 def predict_contacts(
-    store: str | Path,
+    store: StorePath,
     checkpoint: str | Path,
     *,
     cell_type: str,
     run: str | None = None,
     regions: Sequence[str] | None = None,
-    out: str | Path | None = None,
+    out: StorePath | None = None,
     tile_bins: int | None = None,
     overlap_bins: int | None = None,
     batch_size: int = BATCH_SIZE,
@@ -140,7 +145,7 @@ def predict_contacts(
     Parameters
     ----------
     store
-        Store that holds the cell type's tracks.
+        Store that holds the cell type's tracks, a folder or an address.
     checkpoint
         ``RUNDIR/best``, ``RUNDIR/last`` or a checkpoint's own folder.
     cell_type
@@ -195,12 +200,12 @@ def predict_contacts(
         If another process writes to this run.
     """
     plan = _plan(
-        Path(store),
+        place_of(store),
         load_checkpoint(checkpoint),
         cell_type=cell_type,
         run=run or _run_name(Path(checkpoint)),
         regions=regions,
-        out=Path(out or store),
+        out=place_of(out or store),
         tile_bins=tile_bins,
         overlap_bins=overlap_bins,
         batch_size=batch_size,
@@ -219,10 +224,11 @@ def predict_contacts(
         create_group(job.out, job.group, "predictions", coords=coords, arrays={"contact": contact}, attrs=plan.attrs)
         sweep_group(job.out, job.group)
         ledger.sweep_partial()
-        left = [block for block in plan.blocks if not ledger.is_done(block.name, job.digest)]
+        left = ledger.left(plan.blocks)
         if left and client is None:
             _load_model(job.checkpoint, job.checkpoint_sha256)  # once, before several threads ask for it
         run_tasks(_predict_block, left, client=client, n_threads=n_threads, progress=progress)
+        ledger.check_done(left)
         lease.check()
         finish_group(job.out, job.group)
         ledger.clear()
@@ -268,13 +274,13 @@ class _Plan:
 
 
 def _plan(
-    store: Path,
+    store: Place,
     checkpoint: Checkpoint,
     *,
     cell_type: str,
     run: str,
     regions: Sequence[str] | None,
-    out: Path,
+    out: Place,
     tile_bins: int | None,
     overlap_bins: int | None,
     batch_size: int,
@@ -337,8 +343,8 @@ def _plan(
         **({"track_matches": json.dumps(matches, sort_keys=True)} if matches else {}),
     }
     job = _Job(
-        store=str(store),
-        out=str(out),
+        store=store,
+        out=out,
         group=group_path("predictions", cell_type, checkpoint.binsize, run),
         tracks_group=group_path("tracks", cell_type, checkpoint.track_binsize),
         track_rows=rows,
@@ -375,7 +381,7 @@ def _check_settings(
         )
 
 
-def _check_chroms(store: Path, assembly: Assembly, checkpoint: Checkpoint) -> None:
+def _check_chroms(store: Place, assembly: Assembly, checkpoint: Checkpoint) -> None:
     """Refuse a store whose chromosomes bear the names of the model's and have other lengths: a name proves no assembly."""
     different = [
         f"{chrom} ({length:,} bp, not {checkpoint.chrom_lengths[chrom]:,})"
@@ -390,7 +396,7 @@ def _check_chroms(store: Path, assembly: Assembly, checkpoint: Checkpoint) -> No
         )
 
 
-def _match_tracks(store: Path, cell_type: str, tracks: xr.Dataset, checkpoint: Checkpoint) -> tuple[int, ...]:
+def _match_tracks(store: Place, cell_type: str, tracks: xr.Dataset, checkpoint: Checkpoint) -> tuple[int, ...]:
     """Rows of the model's tracks in the store, by name."""
     there = [str(name) for name in tracks["track"].values]
     missing = [name for name in checkpoint.tracks if name not in there]

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def command(
-    store: Annotated[Path, typer.Argument(help="Store to check.")],
+    store: Annotated[str, typer.Argument(help="Store to check.")],
     deep: Annotated[bool, typer.Option("--deep", help="Also compute again what the store computed.")] = False,
     manifest: Annotated[
         Path | None, typer.Option(help="With --deep: also compare with the inputs that this manifest names.")

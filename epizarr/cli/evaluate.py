@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def command(
-    store: Annotated[Path, typer.Argument(help="Store with the prediction and the measured contacts.")],
+    store: Annotated[str, typer.Argument(help="Store with the prediction and the measured contacts.")],
     run: Annotated[str, typer.Option(help="Name of the prediction.")],
     cell_type: Annotated[str, typer.Option(help="Cell type to score.")],
     region: Annotated[
@@ -35,7 +35,7 @@ def command(
     truth: Annotated[
         Path | None, typer.Option(help="Noise-free truth of a simulated cell type: adds the noise ceiling.")
     ] = None,
-    predictions: Annotated[Path | None, typer.Option(help="Store that holds the prediction.  [default: STORE]")] = None,
+    predictions: Annotated[str | None, typer.Option(help="Store that holds the prediction.  [default: STORE]")] = None,
     binsize: Annotated[int | None, typer.Option(min=1, help="Bin width in bp, where the run has several.")] = None,
     report: Annotated[
         Path | None, typer.Option(help="HTML report to write, pictures included.  [default: RUN.html]")

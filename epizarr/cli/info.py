@@ -1,6 +1,5 @@
 """``epizarr info``: what a store holds."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ def register(app: typer.Typer) -> None:
     app.command("info", epilog="Example: epizarr info atlas.zarr")(command)
 
 
-def command(store: Annotated[Path, typer.Argument(help="Store to look at.")]) -> None:
+def command(store: Annotated[str, typer.Argument(help="Store to look at.")]) -> None:
     """List cell types, tracks, normalisations and predictions of a store. Reads metadata only."""
     from epizarr.ingest import describe_store
 

@@ -33,7 +33,9 @@ def register(app: typer.Typer) -> None:
 
 def command(
     manifest: Annotated[Path, typer.Argument(help="Store manifest (TOML); stores/template.toml shows every key.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Store to make, finish or add to.")],
+    out: Annotated[
+        str, typer.Option("-o", "--out", help="Store to make, finish or add to: a folder or an address (s3://, gs://).")
+    ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print arrays, chunks, bytes, tasks and peak memory; write nothing.")
     ] = False,

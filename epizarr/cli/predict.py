@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def command(
-    store: Annotated[Path, typer.Argument(help="Store with the cell type's tracks.")],
+    store: Annotated[str, typer.Argument(help="Store with the cell type's tracks.")],
     checkpoint: Annotated[Path, typer.Option(help="RUNDIR/best, RUNDIR/last, or a checkpoint's folder.")],
     cell_type: Annotated[str, typer.Option(help="Cell type to predict.")],
     run: Annotated[str | None, typer.Option(help="Name of the prediction.  [default: the run folder's name]")] = None,
@@ -32,7 +32,7 @@ def command(
         list[str] | None,
         typer.Option(help="Region such as chr3:1,000,000-6,000,000; repeat for several.  [default: all]"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Store to write to.  [default: STORE]")] = None,
+    out: Annotated[str | None, typer.Option(help="Store to write to.  [default: STORE]")] = None,
     tile_bins: Annotated[
         int | None, typer.Option(help="Bins that the LSTMs see at once.  [default: the training window]")
     ] = None,

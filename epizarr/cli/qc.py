@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def command(
-    store: Annotated[Path, typer.Argument(help="Store to measure.")],
+    store: Annotated[str, typer.Argument(help="Store to measure.")],
     cell_type: Annotated[str | None, typer.Option(help="Cell type to measure.  [default: all]")] = None,
     report: Annotated[Path | None, typer.Option(help="HTML report to write, pictures included.")] = None,
     cluster: ClusterOption = None,

@@ -40,7 +40,7 @@ class _Bar:
 
 
 def command(
-    store: Annotated[Path, typer.Argument(help="Store to train on.")],
+    store: Annotated[str, typer.Argument(help="Store to train on.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Run folder; the same folder again resumes.")],
     config: Annotated[
         str, typer.Option(help="Named configuration (`epizarr config list`) or TOML file.")

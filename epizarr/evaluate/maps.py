@@ -19,6 +19,7 @@ from zarr.errors import GroupNotFoundError
 from epizarr.bands import mask_band
 from epizarr.errors import AssemblyMismatchError, StoreError, StoreNotFoundError
 from epizarr.genome import Assembly, BinGrid, Region
+from epizarr.io.places import Place
 from epizarr.io.store import (
     group_id,
     group_path,
@@ -71,7 +72,7 @@ class Maps:
         The model's tracks, in its order: names, rows in the store, transforms, bound to these tracks.
     """
 
-    store: str
+    store: Place
     cell_type: str
     assembly: Assembly
     binsize: int
@@ -150,7 +151,7 @@ class Maps:
         return cut_padded(means, 0, 0, n)
 
 
-def open_maps(store: Path, cell_type: str, prediction: xr.Dataset) -> Maps:
+def open_maps(store: Place, cell_type: str, prediction: xr.Dataset) -> Maps:
     """Look up a cell type's contacts and tracks for a prediction's grid, target, transforms and tracks.
 
     Raises
@@ -193,7 +194,7 @@ def open_maps(store: Path, cell_type: str, prediction: xr.Dataset) -> Maps:
     transforms = [Transform.from_json(json.dumps(raw)) for raw in json.loads(str(attrs["track_transforms"]))]
     signal = [tracks["signal"].isel(track=row) for row in rows]
     return Maps(
-        store=str(store),
+        store=store,
         cell_type=cell_type,
         assembly=Assembly.from_dataset(contacts),
         binsize=binsize,
@@ -208,7 +209,7 @@ def open_maps(store: Path, cell_type: str, prediction: xr.Dataset) -> Maps:
     )
 
 
-def find_prediction(store: Path, cell_type: str, run: str, binsize: int | None) -> xr.Dataset:
+def find_prediction(store: Place, cell_type: str, run: str, binsize: int | None) -> xr.Dataset:
     """Open a run's prediction; the bin width may be left out if there is one only.
 
     Raises

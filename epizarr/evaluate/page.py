@@ -23,6 +23,7 @@ from epizarr.evaluate.maps import (
 )
 from epizarr.genome import Region
 from epizarr.io.files import replace_file
+from epizarr.io.places import Place, StorePath, place_of
 from epizarr.io.store import group_path, open_evaluation, read_region
 from epizarr.metrics.correlation import score_by_distance
 from epizarr.report.figures import MapWindow, TrackPanel, contact_figure, distance_figure, figure_png
@@ -52,13 +53,13 @@ class Window:
 
 
 def write_report(
-    store: str | Path,
+    store: StorePath,
     run: str,
     *,
     cell_type: str,
     path: str | Path,
     truth: str | Path | None = None,
-    predictions: str | Path | None = None,
+    predictions: StorePath | None = None,
     binsize: int | None = None,
     n_windows: int = N_WINDOWS,
     window_bp: int = WINDOW_BP,
@@ -85,7 +86,7 @@ def write_report(
     StoreError
         If the prediction was replaced by another checkpoint's after it was evaluated.
     """
-    store, home = Path(store), Path(predictions or store)
+    store, home = place_of(store), place_of(predictions or store)
     prediction = find_prediction(home, cell_type, run, binsize)
     maps = open_maps(store, cell_type, prediction)
     if truth is not None:
@@ -167,7 +168,7 @@ def pick_windows(maps: Maps, regions: Sequence[Region], n_windows: int, window_b
     return [Window(*place) for place in sorted(chosen)]
 
 
-def _map_picture(maps: Maps, window: Window, home: Path, group: str, truth: str | None, label: str) -> Picture:
+def _map_picture(maps: Maps, window: Window, home: Place, group: str, truth: str | None, label: str) -> Picture:
     lo, hi = window.lo, window.hi
     margin = stripe_margins(maps.n_diagonals)[0]
     # Rows around the window fill its corners, as far as the region goes.
@@ -262,7 +263,7 @@ def _distance_section(scores: xr.Dataset) -> Section:
 
 
 def _provenance_section(
-    store: Path, home: Path, run: str, maps: Maps, prediction: xr.Dataset, scores: xr.Dataset
+    store: Place, home: Place, run: str, maps: Maps, prediction: xr.Dataset, scores: xr.Dataset
 ) -> Section:
     trained_on = json.loads(prediction.attrs["trained_on"])
     settings = json.loads(prediction.attrs["settings"])

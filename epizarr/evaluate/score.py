@@ -38,6 +38,7 @@ from epizarr.evaluate.maps import (
 )
 from epizarr.genome import Assembly, Region
 from epizarr.io.ledger import Lease
+from epizarr.io.places import Place, StorePath, place_of
 from epizarr.io.store import (
     ArraySpec,
     create_group,
@@ -89,7 +90,7 @@ class _ScoreTask:
 
     maps: Maps
     rows: Rows
-    prediction_store: str
+    prediction_store: Place
     prediction_group: str
     fits: tuple[LinearFit, ...]
     references: References
@@ -98,13 +99,13 @@ class _ScoreTask:
 
 
 def evaluate_run(
-    store: str | Path,
+    store: StorePath,
     run: str,
     *,
     cell_type: str,
     regions: Sequence[str] | None = None,
     truth: str | Path | None = None,
-    predictions: str | Path | None = None,
+    predictions: StorePath | None = None,
     binsize: int | None = None,
     client: Any = None,
     n_threads: int | None = None,
@@ -156,7 +157,7 @@ def evaluate_run(
     StoreNotFoundError, StoreError
         If the prediction, the contacts or a track is missing, no pixel can be compared, or other scores of this run are there.
     """
-    store, home = Path(store), Path(predictions or store)
+    store, home = place_of(store), place_of(predictions or store)
     prediction = find_prediction(home, cell_type, run, binsize)
     maps = open_maps(store, cell_type, prediction)
     trained_on = json.loads(str(prediction.attrs["trained_on"]))
@@ -189,7 +190,7 @@ def evaluate_run(
         task = _ScoreTask(
             maps=maps,
             rows=blocks[0],
-            prediction_store=str(home),
+            prediction_store=home,
             prediction_group=group_path("predictions", cell_type, maps.binsize, run),
             fits=tuple(fits),
             references=references,
@@ -417,7 +418,7 @@ def _arrays(
     }
 
 
-def _is_to_do(store: Path, group: str, attrs: Mapping[str, Any], overwrite: bool) -> bool:
+def _is_to_do(store: Place, group: str, attrs: Mapping[str, Any], overwrite: bool) -> bool:
     """Whether the scores are yet to be computed; others of this run are refused, or removed if told."""
     if not has_group(store, group):
         return True
@@ -436,7 +437,7 @@ def _is_to_do(store: Path, group: str, attrs: Mapping[str, Any], overwrite: bool
 
 
 def _write(
-    store: Path, group: str, values: dict[str, np.ndarray], attrs: Mapping[str, Any], late: Mapping[str, str]
+    store: Place, group: str, values: dict[str, np.ndarray], attrs: Mapping[str, Any], late: Mapping[str, str]
 ) -> None:
     n_diagonals = len(values["n_pixels"])
     diagonal = np.arange(n_diagonals, dtype=np.int64)

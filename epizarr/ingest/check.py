@@ -22,7 +22,8 @@ from epizarr.ingest.manifest import EntryFile, Manifest, load_manifest
 from epizarr.ingest.masks import good_diagonal_sums
 from epizarr.ingest.plan import ContactsPlan, TracksPlan, plan_ingest
 from epizarr.ingest.tasks import per_bin_reach, read_counts, read_track
-from epizarr.io.ledger import lease_owner, work_folder
+from epizarr.io.ledger import Ledger, lease_owner, work_folder
+from epizarr.io.places import Place, StorePath, place_of, tree_bytes
 from epizarr.io.remote import Cache
 from epizarr.io.store import (
     BAND_ROWS,
@@ -74,7 +75,7 @@ class GroupDescription:
 class StoreDescription:
     """What is in a store; ``str()`` is what ``epizarr info`` prints."""
 
-    path: Path
+    path: Place
     assembly: Assembly
     groups: tuple[GroupDescription, ...]
 
@@ -89,7 +90,7 @@ class StoreDescription:
         return "\n".join(lines)
 
 
-def describe_store(path: str | Path) -> StoreDescription:
+def describe_store(path: StorePath) -> StoreDescription:
     """List what a store holds, finished or not. Reads metadata only.
 
     Raises
@@ -97,7 +98,7 @@ def describe_store(path: str | Path) -> StoreDescription:
     StoreNotFoundError
         If there is no store at ``path``.
     """
-    path = Path(path)
+    path = place_of(path)
     groups = []
     for info in list_groups(path):
         ds = open_group(path, info.path, info.kind, allow_incomplete=True)
@@ -106,13 +107,13 @@ def describe_store(path: str | Path) -> StoreDescription:
         else:
             names = tuple(str(n) for n in ds.data_vars if n in _BANDS) or tuple(map(str, ds.data_vars))
         sizes = {str(d): n for d, n in ds.sizes.items() if d != "chroms"}
-        n_bytes = sum(f.stat().st_size for f in (path / info.path).rglob("*") if f.is_file())
+        n_bytes = tree_bytes(path / info.path)
         groups.append(GroupDescription(info, names, sizes, n_bytes))
     return StoreDescription(path, store_assembly(path), tuple(groups))
 
 
 def check_store(
-    path: str | Path,
+    path: StorePath,
     deep: bool = False,
     *,
     manifest: str | Path | None = None,
@@ -145,7 +146,7 @@ def check_store(
     StoreNotFoundError, SchemaError
         If there is no store, or one of another major format version.
     """
-    path = Path(path)
+    path = place_of(path)
     assembly = store_assembly(path)
     found: list[Finding] = []
     tasks: list[_UnitTask] = []
@@ -181,18 +182,18 @@ def check_store(
 # --------------------------------------------------------------------------------------------------------------- structure
 
 
-def _check_completeness(path: Path, info: GroupInfo) -> Iterator[Finding]:
+def _check_completeness(path: Place, info: GroupInfo) -> Iterator[Finding]:
     owner = lease_owner(path, info.path)
     if owner is not None and not owner.is_dead:
         yield Finding("warning", info.path, f"is being written by {owner}")
         return
     if info.state != "complete":
         yield Finding("error", info.path, "is not complete; run the command that made it again to finish it")
-    elif work_folder(path, info.path).exists():
+    elif Ledger(work_folder(path, info.path)).is_there:
         yield Finding(
             "warning", info.path, "has a work folder left by a killed run; run the command that made it again"
         )
-    if any((path / info.path).rglob("*.partial")):
+    if isinstance(path, Path) and any((path / info.path).rglob("*.partial")):
         yield Finding("warning", info.path, "has *.partial files left by a killed run")
 
 
@@ -221,7 +222,7 @@ def _check_tables(ds: xr.Dataset, info: GroupInfo, assembly: Assembly) -> Iterat
 class _UnitTask:
     """One write unit of one array. ``series`` names what is summed up together: a band, or one track."""
 
-    path: Path
+    path: Place
     info: GroupInfo
     variable: str
     series: str
@@ -245,7 +246,7 @@ class _Summary:
     damage: str = ""
 
 
-def _unit_tasks(path: Path, info: GroupInfo, ds: xr.Dataset, name: str) -> Iterator[_UnitTask]:
+def _unit_tasks(path: Place, info: GroupInfo, ds: xr.Dataset, name: str) -> Iterator[_UnitTask]:
     variable = ds[name]
     if variable.dtype.kind != "f":
         return
@@ -318,7 +319,7 @@ def _check_values(tasks: list[_UnitTask], summaries: list[_Summary]) -> Iterator
 # -------------------------------------------------------------------------------------------------------------------- deep
 
 
-def _check_derived(path: Path, info: GroupInfo, ds: xr.Dataset) -> Iterator[Finding]:
+def _check_derived(path: Place, info: GroupInfo, ds: xr.Dataset) -> Iterator[Finding]:
     """Whether balanced contacts and expected values follow from the stored counts and weights."""
     grid, n_diagonals = grid_of(ds), ds.sizes["diagonal"]
     ignored = json.loads(ds.attrs["ignore_diags"])
@@ -362,7 +363,7 @@ def _check_derived(path: Path, info: GroupInfo, ds: xr.Dataset) -> Iterator[Find
             yield Finding("error", where, f"expected_{name} is not the mean over valid pixels")
 
 
-def _check_inputs(path: Path, manifest: Manifest, datasets: Mapping[str, xr.Dataset]) -> Iterator[Finding]:
+def _check_inputs(path: Place, manifest: Manifest, datasets: Mapping[str, xr.Dataset]) -> Iterator[Finding]:
     """Whether samples of the store are what its inputs say."""
     for group in plan_ingest(manifest, path, overwrite=True).groups:
         ds = datasets.get(group.path)
@@ -403,7 +404,7 @@ def _are_recorded(
     return not other and n_made_from <= len(files)
 
 
-def _check_counts(path: Path, group: ContactsPlan, ds: xr.Dataset) -> Iterator[Finding]:
+def _check_counts(path: Place, group: ContactsPlan, ds: xr.Dataset) -> Iterator[Finding]:
     counts = group.counts
     if "thinned" in ds.attrs:
         record = json.loads(ds.attrs["thinned"])
@@ -430,7 +431,7 @@ def _check_counts(path: Path, group: ContactsPlan, ds: xr.Dataset) -> Iterator[F
     yield Finding("info", f"{group.path}/count", f"{len(starts)} blocks compared with {uris}")
 
 
-def _check_track(path: Path, group: TracksPlan, index: int, where: str, track: Any) -> Iterator[Finding]:
+def _check_track(path: Place, group: TracksPlan, index: int, where: str, track: Any) -> Iterator[Finding]:
     step = 1 << 14
     uris = ", ".join(file.input.uri for file in track.entry.files)
     starts = _samples(group.grid.n_bins, step)

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from epizarr.io.balance import balance_ice
 from epizarr.io.bin_features import read_bin_features
 from epizarr.io.contacts import ContactsFile
 from epizarr.io.ledger import Ledger, work_folder
+from epizarr.io.places import Place
 from epizarr.normalize.akita import akita_band_rows, rows_needed, window_length
 from epizarr.normalize.cis_map import CisMapBuilder
 from epizarr.normalize.hicdcplus import (
@@ -189,7 +189,7 @@ def load_features(ledger: Ledger, entry: HicdcplusEntry, grid: BinGrid, chrom: s
 
 
 def computed_weights(
-    store: Path, group: str, grid: BinGrid, chroms: Mapping[str, str], computed: ComputedEntry
+    store: Place, group: str, grid: BinGrid, chroms: Mapping[str, str], computed: ComputedEntry
 ) -> dict[str, np.ndarray]:
     """Weights of all bins by variable, float64 (bins of the genome), from what the tasks left; NaN where there are none."""
     ledger = Ledger(work_folder(store, group))
@@ -209,7 +209,7 @@ def computed_weights(
 
 
 def computed_record(
-    store: Path, group: str, grid: BinGrid, chroms: Mapping[str, str], computed: ComputedEntry
+    store: Place, group: str, grid: BinGrid, chroms: Mapping[str, str], computed: ComputedEntry
 ) -> dict[str, Any]:
     """How each variable was made and what its fits came to: the group's attribute ``computed``."""
     ledger = Ledger(work_folder(store, group))
@@ -246,7 +246,7 @@ class ComputedBands:
         Diagonals that the weights behind Akita's transform ignore.
     """
 
-    store: Path
+    store: Place
     group: str
     grid: BinGrid
     n_diagonals: int
@@ -336,7 +336,7 @@ class ComputedBands:
 
 
 def fit_tasks(
-    store: Path,
+    store: Place,
     group: str,
     digest: str,
     grid: BinGrid,

@@ -25,6 +25,7 @@ from epizarr.io.bigwig import inspect_bigwig
 from epizarr.io.chromsizes import check_file_assembly, open_assembly
 from epizarr.io.contacts import open_contacts_file
 from epizarr.io.fasta import inspect_fasta, match_assembly
+from epizarr.io.places import Place, StorePath, place_of
 from epizarr.io.store import (
     BAND_ROWS,
     TRACK_CHUNK,
@@ -305,7 +306,7 @@ class Plan:
     """What an ingest will do. ``str(plan)`` is the table that ``--dry-run`` prints; :meth:`table` gives its rows."""
 
     manifest: Manifest
-    store: Path
+    store: Place
     assembly: Assembly
     groups: tuple[GroupPlan, ...]
 
@@ -372,7 +373,7 @@ _ACTIONS: dict[Action, str] = {
 }
 
 
-def plan_ingest(manifest: Manifest, store: str | Path, *, overwrite: bool = False) -> Plan:
+def plan_ingest(manifest: Manifest, store: StorePath, *, overwrite: bool = False) -> Plan:
     """Open every input of a manifest and work out what to write.
 
     Parameters
@@ -394,7 +395,7 @@ def plan_ingest(manifest: Manifest, store: str | Path, *, overwrite: bool = Fals
     AssemblyMismatchError, StoreError
         If the store exists and has another assembly.
     """
-    store = Path(store)
+    store = place_of(store)
     require_fetched(manifest)
     sizes = None if manifest.chrom_sizes is None else manifest.chrom_sizes.path
     chromosomes = manifest.chromosomes
@@ -514,14 +515,14 @@ def _inspect_feature_files(cell: CellTypeEntry, entry: ContactsEntry, assembly: 
     ]
 
 
-def _action(store: Path, group: str) -> Action:
+def _action(store: Place, group: str) -> Action:
     if not has_group(store, group):
         return "new"
     return "none" if group_attrs(store, group).get("state") == "complete" else "resume"
 
 
 def _compare_tracks(
-    store: Path, group: str, tracks: Sequence[TrackInput], overwrite: bool, problems: list[str]
+    store: Place, group: str, tracks: Sequence[TrackInput], overwrite: bool, problems: list[str]
 ) -> tuple[Action, tuple[TrackInput, ...], int]:
     """What to do with a group of tracks, its tracks in the store's order, and how many of them it has already."""
     action = _action(store, group)

@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from epizarr.genome import Assembly, BinGrid
 from epizarr.ingest.check import Finding
 from epizarr.ingest.qc_kinds import judge_kinds
 from epizarr.ingest.qc_warnings import judge_contacts, judge_tracks
+from epizarr.io.places import Place, StorePath, has_file, place_of
 from epizarr.io.store import (
     BAND_ROWS,
     GroupInfo,
@@ -65,7 +65,7 @@ class StoreQuality:
         What a reader must know first: that inputs are simulated.
     """
 
-    path: Path
+    path: Place
     assembly: Assembly
     tracks: dict[str, xr.Dataset]
     contacts: dict[str, xr.Dataset]
@@ -74,7 +74,7 @@ class StoreQuality:
 
 
 def assess_store(
-    path: str | Path,
+    path: StorePath,
     *,
     cell_type: str | None = None,
     client: Any = None,
@@ -122,7 +122,7 @@ def assess_store(
     StoreNotFoundError
         If there is no store, or it has no such cell type.
     """
-    path = Path(path)
+    path = place_of(path)
     assembly = store_assembly(path)
     if cell_type is not None and cell_type not in (known := cell_types(path)):
         raise StoreNotFoundError(
@@ -196,7 +196,7 @@ class _TrackPart:
 class _TrackTask:
     """One chromosome of every track, read one track after the other."""
 
-    path: Path
+    path: Place
     group: str
     n_tracks: int
     grid: BinGrid
@@ -266,7 +266,7 @@ def _measure_signal(
     return figures, ~is_missing
 
 
-def _track_tasks(path: Path, info: GroupInfo, ds: xr.Dataset) -> list["_TrackTask | _BandTask"]:
+def _track_tasks(path: Place, info: GroupInfo, ds: xr.Dataset) -> list["_TrackTask | _BandTask"]:
     grid = grid_of(ds)
     window_bins = window_bp(grid) // grid.binsize
     return [_TrackTask(path, info.path, ds.sizes["track"], grid, lo, hi, window_bins) for _, lo, hi in grid.extents()]
@@ -341,7 +341,7 @@ class _BandPart:
 class _BandTask:
     """Some rows of every band of a group, one variable after the other."""
 
-    path: Path
+    path: Place
     group: str
     grid: BinGrid
     variables: tuple[str, ...]
@@ -392,8 +392,8 @@ def _add(total: np.ndarray, first: int, values: np.ndarray) -> None:
     total[first : first + n] += values[:n]
 
 
-def _has_expected(path: Path, group: str, name: str) -> bool:
-    return (path / group / f"expected_{name}" / "zarr.json").exists()
+def _has_expected(path: Place, group: str, name: str) -> bool:
+    return has_file(path, f"{group}/expected_{name}/zarr.json")
 
 
 def _band_names(ds: xr.Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -403,7 +403,7 @@ def _band_names(ds: xr.Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return ordered, tuple(n for n in ordered if n == "count" or f"weight_{n}" in ds)
 
 
-def _band_tasks(path: Path, info: GroupInfo, ds: xr.Dataset) -> list["_TrackTask | _BandTask"]:
+def _band_tasks(path: Place, info: GroupInfo, ds: xr.Dataset) -> list["_TrackTask | _BandTask"]:
     grid, n_diagonals = grid_of(ds), ds.sizes["diagonal"]
     variables, with_marginals = _band_names(ds)
     ignored = json.loads(ds.attrs["ignore_diags"])
@@ -417,7 +417,7 @@ def _band_tasks(path: Path, info: GroupInfo, ds: xr.Dataset) -> list["_TrackTask
     ]
 
 
-def _contact_figures(path: Path, info: GroupInfo, ds: xr.Dataset, parts: Sequence[_BandPart]) -> xr.Dataset:
+def _contact_figures(path: Place, info: GroupInfo, ds: xr.Dataset, parts: Sequence[_BandPart]) -> xr.Dataset:
     grid = grid_of(ds)
     variables, with_marginals = _band_names(ds)
     sums: dict[str, np.ndarray] = {}

@@ -35,8 +35,9 @@ from epizarr.ingest.tasks import (
     write_masks,
 )
 from epizarr.ingest.toml_table import InputFile
-from epizarr.io.files import file_sha256, replace_file
+from epizarr.io.files import file_sha256
 from epizarr.io.ledger import WORK, Lease, Ledger, work_folder
+from epizarr.io.places import Place, StorePath, read_bytes, remove_tree, write_bytes
 from epizarr.io.remote import Cache
 from epizarr.io.store import (
     create_group,
@@ -56,6 +57,8 @@ CODE_FORMAT = 1
 
 #: Action of a group that was complete before.
 _UNTOUCHED = "complete already"
+#: Where the inputs' hashes are remembered while an ingest lasts.
+_HASHES = f"{WORK}/inputs"
 
 #: Told what is being done, and how many of its tasks are done of how many.
 IngestProgress = Callable[[str, int, int], None]
@@ -75,7 +78,7 @@ class GroupReport:
 class IngestReport:
     """What an ingest did."""
 
-    store: Path
+    store: Place
     groups: tuple[GroupReport, ...] = field(default_factory=tuple)
 
     @property
@@ -94,7 +97,7 @@ class IngestReport:
 
 def ingest_manifest(
     manifest_path: str | Path,
-    store_path: str | Path,
+    store_path: StorePath,
     *,
     client: Any = None,
     n_threads: int | None = None,
@@ -114,7 +117,7 @@ def ingest_manifest(
     manifest_path
         TOML file; see ``stores/template.toml``.
     store_path
-        Store, made if it is not there.
+        Store, made if it is not there: a folder, or an address such as ``s3://bucket/atlas.zarr``.
     client
         Dask client; None runs tasks in threads of this process. A task takes no more memory than the plan says.
     n_threads
@@ -154,9 +157,7 @@ def ingest_manifest(
     if not overwrite:
         raise_all(StoreError, str(todo.store), [p for w in writers for p in w.conflicts()])
     reports = tuple(writer.write() for writer in writers)
-    shutil.rmtree(todo.store / WORK / "inputs", ignore_errors=True)
-    with suppress(OSError):  # another ingest may be at work on another group
-        (todo.store / WORK).rmdir()
+    _forget_hashes(todo.store)
     return IngestReport(todo.store, reports)
 
 
@@ -165,7 +166,7 @@ def ingest_manifest(
 
 @dataclass(frozen=True)
 class _HashTask:
-    store: Path
+    store: Place
     path: Path
 
 
@@ -210,16 +211,25 @@ def _hash_input(task: _HashTask) -> str:
     """Hash of a file, remembered in the store's work folder until the ingest is over."""
     stat = task.path.stat()
     known_as = hashlib.sha256(str(task.path.resolve()).encode()).hexdigest()[:16]
-    memo = task.store / WORK / "inputs" / f"{known_as}.json"
+    memo = f"{_HASHES}/{known_as}.json"
     key = [str(task.path.resolve()), stat.st_size, stat.st_mtime_ns]
     with suppress(OSError, ValueError):
-        found = json.loads(memo.read_text())
+        found = json.loads(read_bytes(task.store, memo))
         if found["key"] == key:
             return str(found["sha256"])
     sha256 = file_sha256(task.path)
     with suppress(OSError):  # the folder goes when another ingest into this store ends
-        replace_file(memo, json.dumps({"key": key, "sha256": sha256}).encode())
+        write_bytes(task.store, memo, json.dumps({"key": key, "sha256": sha256}).encode())
     return sha256
+
+
+def _forget_hashes(store: Place) -> None:
+    if not isinstance(store, Path):
+        remove_tree(store / _HASHES)
+        return
+    shutil.rmtree(store / _HASHES, ignore_errors=True)
+    with suppress(OSError):  # another ingest may be at work on another group
+        (store / WORK).rmdir()
 
 
 # ------------------------------------------------------------------------------------------------------------------ groups
@@ -299,7 +309,7 @@ class _GroupWriter:
         is_changed = self.plan.action == "replace" or bool(conflicts)
         if is_changed:
             self._set_plan(self.plan.made_anew())
-        if self.plan.action == "none" and not is_changed and not self.ledger.folder.exists():
+        if self.plan.action == "none" and not is_changed and not self.ledger.is_there:
             return GroupReport(group, _UNTOUCHED, 0, 0)
         with Lease.acquire(self.store, group, self.take_over) as lease:
             self._check_not_overtaken()
@@ -457,10 +467,11 @@ class _GroupWriter:
 
     def _run_open(self, tasks: Sequence[Any], what: str) -> None:
         """Run the tasks that have no mark."""
-        left = [t for t in tasks if not self.ledger.is_done(t.name, t.digest)]
+        left = self.ledger.left(tasks)
         self.n_run += len(left)
         self.n_before += len(tasks) - len(left)
         self.run(run_task, left, what)
+        self.ledger.check_done(left)
 
 
 def _run(

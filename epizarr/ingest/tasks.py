@@ -19,6 +19,7 @@ from epizarr.ingest.replicates import CountsFile
 from epizarr.io.bigwig_merged import read_merged_bin_means
 from epizarr.io.contacts import ContactsFile
 from epizarr.io.ledger import Ledger, work_folder
+from epizarr.io.places import Place
 from epizarr.io.store import read_region, write_region
 from epizarr.schema import TARGET_VARIABLES
 from epizarr.transforms import mean_of_sums
@@ -28,7 +29,7 @@ from epizarr.transforms import mean_of_sums
 class Task:
     """What every task has: where it writes, and the hash of what decides its values."""
 
-    store: Path
+    store: Place
     group: str
     digest: str
 
@@ -166,7 +167,7 @@ class MarginalsTask(Task):
 
 
 def write_masks(
-    store: Path,
+    store: Place,
     group: str,
     grid: BinGrid,
     file: ContactsFile,
@@ -271,7 +272,7 @@ class BlockTask(Task):
 
 
 def per_bin_reach(
-    store: Path, group: str, variable: str, grid: BinGrid, first: int, last: int, n_diagonals: int, beyond: Any
+    store: Place, group: str, variable: str, grid: BinGrid, first: int, last: int, n_diagonals: int, beyond: Any
 ) -> np.ndarray:
     """Per-bin values that band rows ``[first, last)`` of one chromosome need: one for each bin up to ``last + K - 2``.
 
@@ -297,7 +298,7 @@ def read_counts(grid: BinGrid, counts: CountsFile, n_diagonals: int, lo: int, hi
 
 
 def write_expected(
-    store: Path, group: str, grid: BinGrid, n_diagonals: int, variables: Sequence[str], blocks: Sequence[BlockTask]
+    store: Place, group: str, grid: BinGrid, n_diagonals: int, variables: Sequence[str], blocks: Sequence[BlockTask]
 ) -> bool:
     """Write ``expected_*`` and ``n_valid_*`` from the blocks' sums, added in the order of the genome.
 

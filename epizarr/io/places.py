@@ -1,53 +1,26 @@
-"""Where a store lies: a folder of this machine, or one of an object store that is read through fsspec.
+"""Where a store lies, a folder of this machine or one of an object store, and what is done with the files of either.
 
-Only reading goes through here. Writing needs what object stores do not have (renames, leases, links), and stays with folders.
+Both give the same promises: a file is replaced in one step, and a reader sees the old content or all of the new. They keep them
+by different means: :mod:`epizarr.io.files` (temporary names and renames) and :mod:`epizarr.io.object_store` (one PUT a file).
 """
 
-import glob
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
 
-from epizarr.errors import RemoteError, StoreError
+from epizarr.errors import StoreError
+from epizarr.io.files import replace_file
+from epizarr.io.object_store import RemoteFolder
 from epizarr.io.remote_uri import HTTP_SCHEMES, remote_url
 
-
-@dataclass(frozen=True)
-class RemoteFolder:
-    """A store's folder in an object store.
-
-    Parameters
-    ----------
-    url
-        ``"s3://bucket/atlas.zarr"``, ``"gs://…"`` or another address that fsspec can list.
-    options
-        Handed to the file system, such as ``{"anon": True}`` for public data on S3.
-    """
-
-    url: str
-    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
-    def __str__(self) -> str:
-        return self.url
-
-    def open(self) -> tuple[Any, str]:
-        """Return the file system, and the folder's path in it."""
-        import fsspec
-
-        try:
-            fs, root = fsspec.core.url_to_fs(self.url, **self.options)
-        except ImportError as error:
-            raise RemoteError(f"{self.url} needs a package that is not installed: {error}.") from error
-        return fs, root.rstrip("/")
-
-
 Place = Path | RemoteFolder
-#: What readers of a store take.
+#: What takes a store: a path, an address, or a folder of an object store with options.
 StorePath = str | Path | RemoteFolder
 
 
@@ -62,7 +35,7 @@ def place_of(path: StorePath) -> Place:
         If it is not complete, or fsspec does not know its scheme.
     """
     if isinstance(path, str) and (url := remote_url(path)) is not None:
-        path = RemoteFolder(url)
+        path = RemoteFolder(url.rstrip("/"))
     if not isinstance(path, RemoteFolder):
         return Path(path)
     if urlsplit(path.url).scheme in HTTP_SCHEMES:
@@ -72,40 +45,83 @@ def place_of(path: StorePath) -> Place:
     return path
 
 
+def local_path(path: str | Path) -> Path:
+    """Return the path of a folder that is written to, and refuse what is an address, which a Path does not tell from one.
+
+    Raises
+    ------
+    StoreError
+        If it looks like an address.
+    """
+    local = Path(path)
+    if local.parts and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", local.parts[0]):  # Path makes "s3:/" of "s3://"
+        raise StoreError(
+            f"{path} looks like an address, where a folder is needed. Give a folder; or, if it is a store, its address as a str."
+        )
+    return local
+
+
 def read_bytes(place: Place, name: str) -> bytes:
     """Content of a file of a store; ``FileNotFoundError`` if there is none."""
+    return (place / name).read_bytes() if isinstance(place, Path) else place.read(name)
+
+
+def read_existing(place: Place, names: Sequence[str]) -> dict[str, bytes]:
+    """Content of those files that are there, by name; all of it in memory."""
+    if not isinstance(place, Path):
+        return place.read_many(names)
+    found = {}
+    for name in names:
+        with suppress(FileNotFoundError):
+            found[name] = (place / name).read_bytes()
+    return found
+
+
+def write_bytes(place: Place, name: str, data: bytes) -> None:
+    """Write a file of a store in one step; missing folders are made."""
     if isinstance(place, Path):
-        return (place / name).read_bytes()
-    fs, root = place.open()
-    try:
-        return bytes(fs.cat_file(f"{root}/{name}"))
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # each object store has exceptions of its own
-        raise _unreadable(place, error) from error
+        replace_file(place / name, data)
+    else:
+        place.write(name, data)
 
 
 def has_file(place: Place, name: str) -> bool:
     """Whether a store has a file of that name."""
-    if isinstance(place, Path):
-        return (place / name).exists()
-    fs, root = place.open()
-    try:
-        return bool(fs.exists(f"{root}/{name}"))
-    except Exception as error:  # as above
-        raise _unreadable(place, error) from error
+    return (place / name).exists() if isinstance(place, Path) else place.has(name)
 
 
 def find_files(place: Place, pattern: str) -> list[str]:
     """Names of a store's files that match a pattern such as ``"*/zarr.json"``, sorted."""
     if isinstance(place, Path):
         return sorted(file.relative_to(place).as_posix() for file in place.glob(pattern))
-    fs, root = place.open()
-    try:
-        found = fs.glob(f"{glob.escape(root)}/{pattern}")
-    except Exception as error:  # as above
-        raise _unreadable(place, error) from error
-    return sorted(str(file).removeprefix(f"{root}/") for file in found)
+    return place.find(pattern)
+
+
+def names_in(place: Place) -> list[str]:
+    """Names of what lies in a folder itself; empty if there is no such folder."""
+    if isinstance(place, Path):
+        return [path.name for path in place.iterdir()] if place.is_dir() else []
+    return place.names()
+
+
+def has_any(place: Place) -> bool:
+    """Whether there is such a folder. In an object store there is one if something lies in it."""
+    return place.exists() if isinstance(place, Path) else bool(place.names())
+
+
+def tree_bytes(place: Place) -> int:
+    """Bytes of all files of a folder and below."""
+    if isinstance(place, Path):
+        return sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+    return place.n_bytes()
+
+
+def remove_tree(place: Place) -> None:
+    """Remove a folder and all below; nothing happens if there is none."""
+    if not isinstance(place, Path):
+        place.remove_all()
+    elif place.is_dir():
+        shutil.rmtree(place)
 
 
 def zarr_store(place: Place, *, read_only: bool) -> Store:
@@ -114,18 +130,10 @@ def zarr_store(place: Place, *, read_only: bool) -> Store:
     Raises
     ------
     StoreError
-        If a remote place is to be written.
+        If a remote place is to be written, and cannot be written safely.
     """
     if isinstance(place, Path):
         return LocalStore(place, read_only=read_only)
     if not read_only:
-        raise StoreError(
-            f"{place}: stores are read from object stores, not written to them. Write here, then copy the folder."
-        )
-    return FsspecStore.from_url(place.url, storage_options=dict(place.options), read_only=True)
-
-
-def _unreadable(place: RemoteFolder, error: Exception) -> RemoteError:
-    return RemoteError(
-        f"{place} cannot be read: {type(error).__name__}: {error}. Check the address and your credentials."
-    )
+        place.check_writable()
+    return FsspecStore.from_url(place.url, storage_options=place.all_options, read_only=read_only)

@@ -347,7 +347,7 @@ def missing_group(path: Place, group: str) -> str:
 
 
 def _unfinished(path: Place, group: str) -> str:
-    owner = lease_owner(path, group) if isinstance(path, Path) else None
+    owner = lease_owner(path, group)
     if owner is not None and not owner.is_dead:
         return f"{path}: group {group!r} is being written by {owner}. Wait until it has finished."
     return (

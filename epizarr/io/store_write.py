@@ -9,7 +9,6 @@ whole at every moment in between.
 
 import json
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -21,13 +20,26 @@ import numpy as np
 from epizarr import schema
 from epizarr.errors import AssemblyMismatchError, StoreError
 from epizarr.genome import Assembly
-from epizarr.io.files import is_partial, refuse_links, replace_file, sweep_partial
+from epizarr.io.files import is_partial, refuse_links, sweep_partial
 from epizarr.io.layout import ArraySpec, array_files, check_name, chrom_flags, coordinate_spec, group_json
 from epizarr.io.ledger import WORK
+from epizarr.io.places import (
+    Place,
+    StorePath,
+    find_files,
+    has_file,
+    local_path,
+    names_in,
+    place_of,
+    read_bytes,
+    read_existing,
+    remove_tree,
+    write_bytes,
+)
 from epizarr.io.store_read import group_arrays, group_attrs, has_group, open_array, store_assembly, unit_of
 
 
-def create_store(path: str | Path, assembly: Assembly) -> None:
+def create_store(path: StorePath, assembly: Assembly) -> None:
     """Write the root of a store: chromosome names and lengths. Does nothing if it is there already.
 
     Raises
@@ -35,9 +47,9 @@ def create_store(path: str | Path, assembly: Assembly) -> None:
     AssemblyMismatchError
         If the store exists and has another assembly.
     StoreError
-        If ``path`` is something else than a store or an empty folder.
+        If ``path`` is something else than a store or an empty folder, or an address that is not written to.
     """
-    path = Path(path)
+    path = place_of(path)
     if check_store_path(path, assembly):
         return
     coords = {
@@ -46,13 +58,13 @@ def create_store(path: str | Path, assembly: Assembly) -> None:
     }
     for name, values in coords.items():
         for key, data in array_files("root", name, coordinate_spec("root", name, values), values).items():
-            replace_file(path / key, data)
+            write_bytes(path, key, data)
     attrs = {"epizarr_schema_version": schema.SCHEMA_VERSION, "assembly": assembly.name, "state": "complete"}
-    replace_file(path / "zarr.json", group_json(attrs | {"coordinates": " ".join(coords)}))
+    write_bytes(path, "zarr.json", group_json(attrs | {"coordinates": " ".join(coords)}))
     check_store_path(path, assembly)  # another process may have made a store here in the same moment
 
 
-def check_store_path(path: str | Path, assembly: Assembly) -> bool:
+def check_store_path(path: StorePath, assembly: Assembly) -> bool:
     """Tell whether there is a store of this assembly at ``path``; refuse what is neither that nor free. Writes nothing.
 
     Raises
@@ -60,18 +72,17 @@ def check_store_path(path: str | Path, assembly: Assembly) -> bool:
     AssemblyMismatchError, StoreError
         As :func:`create_store`.
     """
-    path = Path(path)
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", path.parts[0] if path.parts else ""):  # Path makes "s3:/" of "s3://"
-        raise StoreError(
-            f"{path} looks like an address. Stores are written to folders and can be read from anywhere: write here, then copy."
-        )
+    path = place_of(path)
     begun = ("chrom_name", "chrom_length", WORK)  # what a killed create_store may have left
-    for name in begun:
-        refuse_links(path, path / name)
-    if not (path / "zarr.json").exists():
-        there_are = [p.name for p in path.iterdir()] if path.is_dir() else []
-        strangers = [name for name in there_are if name not in begun and not is_partial(name, "zarr.json")]
-        if strangers or (path.exists() and not path.is_dir()):
+    if isinstance(path, Path):
+        local_path(path)
+        for name in begun:
+            refuse_links(path, path / name)
+    else:
+        path.check_writable()
+    if not has_file(path, "zarr.json"):
+        strangers = [name for name in names_in(path) if name not in begun and not is_partial(name, "zarr.json")]
+        if strangers or (isinstance(path, Path) and path.exists() and not path.is_dir()):
             raise StoreError(
                 f"{path} is there and is not a store (it holds {strangers[:3] or 'a file'}). Give another path."
             )
@@ -87,7 +98,7 @@ def check_store_path(path: str | Path, assembly: Assembly) -> bool:
 
 
 def create_group(
-    path: str | Path,
+    path: StorePath,
     group: str,
     kind: str,
     *,
@@ -122,7 +133,7 @@ def create_group(
     SchemaError
         If a variable is not part of such a group.
     """
-    path = Path(path)
+    path = place_of(path)
     for part in group.split("/"):
         check_name(part, "group")
     files = _metadata_files(path, kind, coords, arrays, attrs)
@@ -134,19 +145,21 @@ def create_group(
                 f"{path}: group {group!r} is there ({state}) and differs from what is to be written in {different}. "
                 "Remove it first (--overwrite), or write under another name."
             )
+    elif not isinstance(path, Path):
+        remove_tree(path / group)  # what a removal that was killed has left
     parents = Path(group).parents
     for parent in [p for p in reversed(parents) if p != Path(".")]:
-        if not (path / parent / "zarr.json").exists():
-            replace_file(path / parent / "zarr.json", group_json({}))
+        if not has_file(path, f"{parent}/zarr.json"):
+            write_bytes(path, f"{parent}/zarr.json", group_json({}))
     # The group's own metadata first: from here on readers see a group that is being written.
+    there = read_existing(path / group, list(files))
     for key, data in files.items():
-        file = path / group / key
-        if not file.exists() or file.read_bytes() != data:
-            replace_file(file, data)
+        if there.get(key) != data:
+            write_bytes(path, f"{group}/{key}", data)
 
 
 def group_differences(
-    path: str | Path,
+    path: StorePath,
     group: str,
     kind: str,
     *,
@@ -158,17 +171,18 @@ def group_differences(
 
     ``"zarr.json"`` alone means: the same arrays, other attributes. Empty if the group is not there.
     """
-    return _differences(Path(path) / group, _metadata_files(Path(path), kind, coords, arrays, attrs))
+    path = place_of(path)
+    return _differences(path / group, _metadata_files(path, kind, coords, arrays, attrs))
 
 
-def write_unit(path: str | Path, group: str, variable: str) -> dict[str, int]:
+def write_unit(path: StorePath, group: str, variable: str) -> dict[str, int]:
     """Shape of an array's write unit by dim: the shard, or the chunk where there are no shards."""
-    array = open_array(Path(path), group, variable)
+    array = open_array(place_of(path), group, variable)
     return dict(zip(array.metadata.dimension_names, unit_of(array), strict=True))
 
 
 def write_region(
-    path: str | Path,
+    path: StorePath,
     group: str,
     variable: str,
     region: Mapping[str, slice],
@@ -196,7 +210,7 @@ def write_region(
     ValueError
         If the region cuts a write unit, or shape or dtype differ.
     """
-    array = open_array(Path(path), group, variable, mode="r+", grown=grown)
+    array = open_array(place_of(path), group, variable, mode="r+", grown=grown)
     dims = array.metadata.dimension_names
     where = f"{path}: {group}/{variable}"
     selection = []
@@ -222,14 +236,14 @@ def write_region(
     array[tuple(selection)] = values
 
 
-def finish_group(path: str | Path, group: str, attrs: Mapping[str, Any] | None = None) -> None:
+def finish_group(path: StorePath, group: str, attrs: Mapping[str, Any] | None = None) -> None:
     """Declare a group complete, in one step, adding the attributes that are known only now. Call last."""
     now = group_attrs(path, group) | dict(attrs or {})
-    replace_file(Path(path) / group / "zarr.json", group_json(now | {"state": "complete"}))
+    write_bytes(place_of(path), f"{group}/zarr.json", group_json(now | {"state": "complete"}))
 
 
 def grow_group(
-    path: str | Path,
+    path: StorePath,
     group: str,
     kind: str,
     *,
@@ -250,24 +264,30 @@ def grow_group(
     attrs
         Attributes to change.
     """
-    path = Path(path)
+    path = place_of(path)
     for name, values in coords.items():
         files = array_files(kind, name, coordinate_spec(kind, name, values), values)
         for key in sorted(files, key=lambda k: k.endswith("zarr.json")):  # values before the shape that shows them
-            replace_file(path / group / key, files[key])
-    replace_file(path / group / "zarr.json", group_json(group_attrs(path, group) | dict(attrs)))
+            write_bytes(path, f"{group}/{key}", files[key])
+    write_bytes(path, f"{group}/zarr.json", group_json(group_attrs(path, group) | dict(attrs)))
     for name, array in group_arrays(path, group).items():
         dims = array.metadata.dimension_names
         if name not in coords and set(dims) & set(sizes):
-            file = path / group / name / "zarr.json"
-            metadata = json.loads(file.read_bytes())
+            file = f"{group}/{name}/zarr.json"
+            metadata = json.loads(read_bytes(path, file))
             metadata["shape"] = [sizes.get(d, n) for d, n in zip(dims, metadata["shape"], strict=True)]
-            replace_file(file, json.dumps(metadata, indent=2).encode())
+            write_bytes(path, file, json.dumps(metadata, indent=2).encode())
 
 
-def sweep_group(path: str | Path, group: str) -> None:
-    """Remove what killed writers left: temporary files, removed groups. Only for the holder of the group's lease."""
-    sweep_partial(Path(path) / group)
+def sweep_group(path: StorePath, group: str) -> None:
+    """Remove what killed writers left: temporary files, removed groups. Only for the holder of the group's lease.
+
+    In an object store nothing is ever left.
+    """
+    path = place_of(path)
+    if not isinstance(path, Path):
+        return
+    sweep_partial(path / group)
     # What lies above the group is written by replace_file alone, by any process.
     for above in [
         *Path(group).parents,
@@ -276,16 +296,21 @@ def sweep_group(path: str | Path, group: str) -> None:
         Path("chrom_name"),
         Path("chrom_length"),
     ]:
-        sweep_partial(Path(path) / above, deep=False)
-    shutil.rmtree(Path(path) / WORK / "removed", ignore_errors=True)
+        sweep_partial(path / above, deep=False)
+    shutil.rmtree(path / WORK / "removed", ignore_errors=True)
 
 
-def remove_group(path: str | Path, group: str) -> None:
+def remove_group(path: StorePath, group: str) -> None:
     """Remove a group; it is gone for readers at once. Does nothing if it is not there.
 
-    Call while holding the group's lease, and clear its ledger first.
+    Call while holding the group's lease, and clear its ledger first. A folder is renamed, then removed. In an object store the
+    group's own metadata go first; should the removal be killed behind that, :func:`create_group` ends it.
     """
-    path = Path(path)
+    path = place_of(path)
+    if not isinstance(path, Path):
+        path.remove(f"{group}/zarr.json")
+        remove_tree(path / group)
+        return
     aside = path / WORK / "removed"
     if has_group(path, group):
         aside.mkdir(parents=True, exist_ok=True)
@@ -295,7 +320,7 @@ def remove_group(path: str | Path, group: str) -> None:
 
 
 def _metadata_files(
-    path: Path, kind: str, coords: Mapping[str, np.ndarray], arrays: Mapping[str, ArraySpec], attrs: Mapping[str, Any]
+    path: Place, kind: str, coords: Mapping[str, np.ndarray], arrays: Mapping[str, ArraySpec], attrs: Mapping[str, Any]
 ) -> dict[str, bytes]:
     """Files that a group begins with, its own metadata first."""
     assembly = store_assembly(path)
@@ -309,15 +334,12 @@ def _metadata_files(
     return files
 
 
-def _differences(folder: Path, files: Mapping[str, bytes]) -> list[str]:
+def _differences(folder: Place, files: Mapping[str, bytes]) -> list[str]:
     """Which metadata files on disk differ from those to be written, or are of no array of theirs.
 
     Files that are not there yet do not differ.
     """
-    different = []
-    for key, data in files.items():
-        file = folder / key
-        if key.endswith("zarr.json") and file.exists() and json.loads(file.read_bytes()) != json.loads(data):
-            different.append(key)
-    there = [file.relative_to(folder).as_posix() for file in sorted(folder.glob("*/zarr.json"))]
-    return different + [key for key in there if key not in files]
+    wanted = {key: data for key, data in files.items() if key.endswith("zarr.json")}
+    there = read_existing(folder, list(wanted))
+    different = [key for key, data in wanted.items() if key in there and json.loads(there[key]) != json.loads(data)]
+    return different + [key for key in find_files(folder, "*/zarr.json") if key not in files]

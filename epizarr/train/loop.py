@@ -16,8 +16,9 @@ from typing import Protocol
 import torch
 
 from epizarr.errors import CheckpointError, ConfigError, TrainingError, raise_all
-from epizarr.io.files import is_partial, replace_file, sweep_partial
-from epizarr.io.ledger import Lease, work_folder
+from epizarr.io.files import is_partial, replace_file
+from epizarr.io.ledger import Lease, Ledger, work_folder
+from epizarr.io.places import StorePath, local_path
 from epizarr.io.track_kinds import stored_kinds
 from epizarr.nn import Epiphany, NetworkConfig, squared_error_sum
 from epizarr.train.checkpoint import (
@@ -99,7 +100,7 @@ class TrainResult:
 
 
 def train_model(
-    store: str | Path,
+    store: StorePath,
     config: TrainConfig,
     run_dir: str | Path,
     *,
@@ -112,7 +113,7 @@ def train_model(
     Parameters
     ----------
     store
-        Path of the store.
+        Store to read: a folder or an address.
     config
         What to train; see :func:`~epizarr.train.config.load_config`.
     run_dir
@@ -138,6 +139,8 @@ def train_model(
         If the run's last checkpoint is damaged or was made from other input files.
     LeaseError
         If another process trains in this folder, or has taken it over.
+    StoreError
+        If ``run_dir`` is an address: checkpoints are linked and renamed, which needs a folder.
     TrainingError
         If a loss, of a step or of the validation, is no longer finite.
 
@@ -146,9 +149,9 @@ def train_model(
     >>> config = load_config("small", ["splits.train=['chr1']", "splits.validation=['chr2']"])  # doctest: +SKIP
     >>> train_model("atlas.zarr", config, "runs/first", cell_types=["GM12878"]).best  # doctest: +SKIP
     """
-    run_dir = Path(run_dir)
+    run_dir = local_path(run_dir)
     previous = _run_config(run_dir)
-    with fast_decoding():
+    with fast_decoding(store):
         data = open_training_data(store, config, cell_types=cell_types, previous=previous)
     if previous is not None:
         changed = differing_fields(previous, data.config)
@@ -170,7 +173,7 @@ def _sweep(run_dir: Path) -> None:
     for path in run_dir.iterdir():
         if is_partial(path.name, _CONFIG) or is_partial(path.name, _LOG):
             path.unlink(missing_ok=True)
-    sweep_partial(work_folder(run_dir, _LEASE))
+    Ledger(work_folder(run_dir, _LEASE)).sweep_partial()
 
 
 def _train(

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
 
 from epizarr.bands import gather_stripes, mirror_stripes, stripe_margins
+from epizarr.io.places import StorePath, place_of
 from epizarr.io.store import BAND_ROWS, TRACK_SHARD
 from epizarr.train.sources import Source, read_masked_band, read_signal
 from epizarr.transforms import Transform, network_input
@@ -29,11 +31,20 @@ PIECE_ROWS = 4 * BAND_ROWS
 
 
 @contextmanager
-def fast_decoding() -> Iterator[None]:
+def fast_decoding(store: StorePath) -> Iterator[None]:
     """Let arrays that are opened meanwhile decode by the zarrs library, four times as fast as Zarr's own pipeline.
 
-    Not for every reader of a store: a process that has used zarrs' threads must not fork, and notebooks do.
+    Not for every reader of a store: a process that has used zarrs' threads must not fork, and notebooks do. Nor for every store:
+    zarrs reads files, and what lies in an object store is left to Zarr's own pipeline.
+
+    Parameters
+    ----------
+    store
+        Store whose arrays are opened.
     """
+    if not isinstance(place_of(store), Path):
+        yield
+        return
     with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
         yield
 

@@ -7,7 +7,6 @@ each other, a band shorter than the network's, regions that are off the assembly
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import dask
 import numpy as np
@@ -16,6 +15,7 @@ import xarray as xr
 from epizarr.bands import mask_band
 from epizarr.errors import ConfigError, StoreError, nearest_match, raise_all
 from epizarr.genome import Assembly, BinGrid
+from epizarr.io.places import StorePath
 from epizarr.io.store import grid_of, group_id, list_groups, open_contacts, open_tracks, store_assembly, used_inputs
 from epizarr.io.track_binding import FIT_MAX_BINS, bind_transforms, fit_own_quantiles, naming_track
 from epizarr.quantiles import QuantileFunction
@@ -108,7 +108,7 @@ class TrainingData:
 
 
 def open_training_data(
-    store: str | Path,
+    store: StorePath,
     config: TrainConfig,
     *,
     cell_types: Sequence[str] | None = None,
@@ -119,7 +119,7 @@ def open_training_data(
     Parameters
     ----------
     store
-        Path of the store.
+        Store: a folder or an address.
     config
         May leave cell types, tracks, the target's transform and ``min_diagonal`` to the store.
     cell_types
@@ -184,7 +184,7 @@ def _fill_from(config: TrainConfig, previous: TrainConfig) -> TrainConfig:
     return config
 
 
-def _usable_cell_types(store: str | Path, config: TrainConfig) -> tuple[str, ...]:
+def _usable_cell_types(store: StorePath, config: TrainConfig) -> tuple[str, ...]:
     """Cell types that have both groups at the configured bin widths."""
     kinds: dict[str, set[str]] = {}
     wanted = {"tracks": config.data.track_binsize, "contacts": config.data.binsize}

@@ -51,7 +51,7 @@ def main() -> None:
         store = write_store(Path(folder) / "bench.zarr", arguments.length)
         cold, resident = [], []
         for _ in range(arguments.rounds):
-            with fast_decoding():
+            with fast_decoding(store):
                 sampler = open_sampler(store, arguments.length, arguments.threads)
             cold.append(windows_per_second(sampler, range(1)))
             n_read = sampler.reader.n_track_bins_read

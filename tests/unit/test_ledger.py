@@ -106,9 +106,9 @@ def test_lease__that_was_lost_leaves_the_new_owners(tmp_path):
 def test_lease__beats(tmp_path, monkeypatch):
     monkeypatch.setattr(ledger_module, "HEARTBEAT_S", 0.01)
     with Lease.acquire(tmp_path, GROUP) as lease:
-        os.utime(lease.path, (0, 0))
+        os.utime(lease.seat.path, (0, 0))
         deadline = time.monotonic() + 5
-        while lease.path.stat().st_mtime == 0 and time.monotonic() < deadline:
+        while lease.seat.path.stat().st_mtime == 0 and time.monotonic() < deadline:
             time.sleep(0.005)
         assert lease_owner(tmp_path, GROUP).heartbeat_s < 60
 

@@ -299,19 +299,21 @@ class StoppedError(Exception):
 
 
 @pytest.mark.parametrize("n", range(1, 9))
-def test_grow_group__is_whole_wherever_it_stops(tmp_path, monkeypatch, n):
-    fill(tmp_path / "s.zarr", ["a", "b"])
-    replace_file, calls = store_write.replace_file, iter(range(1, 100))
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_grow_group__is_whole_wherever_it_stops(tmp_path, monkeypatch, n, is_remote):
+    store = f"memory:/{tmp_path}/s.zarr" if is_remote else tmp_path / "s.zarr"
+    fill(store, ["a", "b"])
+    write_bytes, calls = store_write.write_bytes, iter(range(1, 100))
 
-    def stop_at_n(path, data):
+    def stop_at_n(place, name, data):
         if next(calls) == n:
             raise StoppedError
-        replace_file(path, data)
+        write_bytes(place, name, data)
 
-    monkeypatch.setattr(store_write, "replace_file", stop_at_n)
+    monkeypatch.setattr(store_write, "write_bytes", stop_at_n)
     with pytest.raises(StoppedError):
-        grow(tmp_path / "s.zarr")
-    ds = open_tracks(tmp_path / "s.zarr", "K562")
+        grow(store)
+    ds = open_tracks(store, "K562")
     names = [e["name"] for e in json.loads(ds.attrs["inputs"])]
     assert (list(ds["track"].values), names, ds["signal"].shape[0]) == (["a", "b"], ["a", "b"], 2)
 
