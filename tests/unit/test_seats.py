@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import uuid
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
@@ -219,3 +220,16 @@ def test_ledger__is_the_same_in_an_object_store(store):
     np.testing.assert_array_equal(ledger.load("block-0")["sums"], [1.0, np.nan])
     ledger.clear()
     assert place_of(store).names() == ["zarr.json"]
+
+
+def test_ledger__gives_the_tasks_that_are_left(store):
+    tasks = [SimpleNamespace(name=f"block-{i}", digest=f"d{i}") for i in range(4)]
+    ledger = Ledger(work_folder(store, GROUP))
+    ledger.mark("block-1", "d1")
+    ledger.mark("block-2", "another")
+    assert [task.name for task in ledger.left(tasks)] == ["block-0", "block-2", "block-3"]
+
+
+def test_ledger__misses_marks_that_workers_made_elsewhere(memory):
+    with pytest.raises(StoreError, match="do not see the same store"):
+        Ledger(work_folder(memory, GROUP)).check_done([SimpleNamespace(name="block-0", digest="d")])
