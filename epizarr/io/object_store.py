@@ -48,6 +48,11 @@ class RemoteFolder:
         return RemoteFolder(f"{self.url.rstrip('/')}/{name}", self.options)
 
     @property
+    def name(self) -> str:
+        """Last part of the address."""
+        return self.url.rstrip("/").rpartition("/")[2]
+
+    @property
     def scheme(self) -> str:
         """What stands before ``://``."""
         return urlsplit(self.url).scheme

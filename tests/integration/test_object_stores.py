@@ -10,6 +10,7 @@ from epizarr.errors import LeaseError, RemoteError, StoreError
 from epizarr.evaluate import evaluate_run, write_report
 from epizarr.ingest import check_store, describe_store, ingest_manifest
 from epizarr.ingest.qc import assess_store
+from epizarr.ingest.qc_page import write_quality_page
 from epizarr.io.ledger import Lease
 from epizarr.io.object_store import RemoteFolder
 from epizarr.io.places import place_of
@@ -146,13 +147,14 @@ def test_check_store_path__refuses_an_address_with_other_things(local, url):
         check_store_path(url, store_assembly(local[0]))
 
 
-def test_check_and_qc__say_the_same_of_an_object_store(url, grown, local):
+def test_check_and_qc__say_the_same_of_an_object_store(url, grown, local, tmp_path):
     ingest_manifest(grown, url, n_threads=1)
     remote = [str(f).replace(url, "STORE") for f in check_store(url, True, manifest=grown, n_threads=1)]
     folder = [str(f).replace(str(local[0]), "STORE") for f in check_store(local[0], True, manifest=grown, n_threads=1)]
     assert remote == folder
     assert str(describe_store(url)).replace(url, "") == str(describe_store(local[0])).replace(str(local[0]), "")
     found, expected = assess_store(url, n_threads=1), assess_store(local[0], n_threads=1)
+    assert "s.zarr" in write_quality_page(found, tmp_path / "qc.html").read_text()
     assert found.warnings == expected.warnings
     for group, figures in expected.contacts.items():
         assert found.contacts[group].identical(figures)
