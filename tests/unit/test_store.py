@@ -2,6 +2,7 @@
 
 import json
 
+import fsspec
 import numpy as np
 import pytest
 import xarray as xr
@@ -17,6 +18,7 @@ from epizarr.errors import (
 from epizarr.genome import Assembly
 from epizarr.io import store_read, store_write
 from epizarr.io.ledger import Lease
+from epizarr.io.places import place_of
 from epizarr.io.store import (
     ArraySpec,
     cell_types,
@@ -378,3 +380,20 @@ def test_remove_group__leaves_nothing(tmp_path):
     remove_group(tmp_path / "s.zarr", GROUP)
     assert cell_types(tmp_path / "s.zarr") == []
     assert not list((tmp_path / "s.zarr").rglob("signal"))
+
+
+def test_write_region__is_one_request_a_write_unit(tmp_path, monkeypatch):
+    store, written = f"memory:/{tmp_path}/s.zarr", []
+    fill(store, ["a", "b"], finish=False)
+    file_system = type(fsspec.filesystem("memory"))
+    pipe_file = file_system.pipe_file
+
+    def count(self, path, value, **options):
+        written.append(path)
+        pipe_file(self, path, value, **options)
+
+    monkeypatch.setattr(file_system, "pipe_file", count)
+    write_region(store, GROUP, "signal", {"track": slice(1, 2)}, row(1))
+    array = store_read.open_array(place_of(store), GROUP, "signal")
+    assert len(written) == -(-array.shape[1] // (array.shards or array.chunks)[1])
+    assert all("/signal/c/1/" in path for path in written)
