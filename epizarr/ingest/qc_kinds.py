@@ -13,9 +13,10 @@ KindsByGroup = Mapping[str, Mapping[str, SignalKind]]
 
 
 def input_kinds(plan: Plan) -> dict[str, dict[str, SignalKind]]:
-    """Tell what every bigWig of a plan holds, from the bins that a look at the store would take.
+    """Tell what every track of a plan holds, from the bins that a look at the store would take.
 
-    Reads at most 20 stretches of 5,000 bins of each file, 10 Mb at 100 bp: a fraction of a second, and about 40 MB.
+    Of replicates, what is stored is their mean, and so it is here. Reads at most 20 stretches of 5,000 bins of each file, 10 Mb
+    at 100 bp: a fraction of a second, and about 40 MB.
 
     Returns
     -------
@@ -32,8 +33,8 @@ def input_kinds(plan: Plan) -> dict[str, dict[str, SignalKind]]:
             extents = sample_extents(group.grid.n_bins)
             kinds[group.path] = {}
             for track in group.tracks:
-                path, uncovered = track.entry.input.path, track.entry.uncovered
-                parts = [read_track(group.grid, path, uncovered, track.chroms, lo, hi) for lo, hi in extents]
+                uncovered = track.entry.uncovered
+                parts = [read_track(group.grid, track.files, uncovered, lo, hi) for lo, hi in extents]
                 kinds[group.path][track.entry.name] = detect_signal_kind(np.concatenate(parts))
     return kinds
 
