@@ -170,6 +170,7 @@ def scored(tmp_path_factory):
     return store, checkpoint
 
 
+@pytest.mark.slow
 def test_predict_and_evaluate__write_the_same_to_an_object_store(bucket, scored, tmp_path):
     store, checkpoint = scored
     url = f"{bucket}/s.zarr"

@@ -1,6 +1,7 @@
 """Kinds of signal: told alike from a file and from the store, recorded in training, and compared before prediction."""
 
 import dataclasses
+import json
 import logging
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from epizarr.signal_kind import SignalKind, sample_extents
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.train.loop import train_model
 from tests._inputs import make_inputs, write_manifest
-from tests._runs import TRACK_BINSIZE, TRACKS, draw_signal, write_store
+from tests._runs import TRACK_BINSIZE, TRACKS, draw_signal, write_checkpoint, write_store
 from tests._training import tiny_config
 
 COVERAGE = SignalKind("coverage", "high", "")
@@ -103,6 +104,17 @@ def test_predict__warns_of_another_kind_than_in_training(store, tmp_path, caplog
         predict_contacts(store, result.last, cell_type="B", regions=["chr3"], n_threads=1)
     assert len(caplog.messages) == 1
     assert "track 'DNase' of B seems to hold signed, and the network was trained on coverage in A" in caplog.messages[0]
+
+
+def test_load_checkpoint__of_before_kinds_were_recorded_predicts_without_warnings(store, tmp_path, caplog):
+    checkpoint = write_checkpoint(tmp_path / "run", match="quantile")
+    card = checkpoint / "checkpoint.json"
+    document = json.loads(card.read_text())
+    del document["signal_kinds"]
+    card.write_text(json.dumps(document | {"checkpoint_version": "1.0"}))
+    assert load_checkpoint(checkpoint).signal_kinds == {}
+    predict_contacts(store, checkpoint, cell_type="A", regions=["chr3"], n_threads=1)
+    assert caplog.messages == []
 
 
 @pytest.fixture
