@@ -25,10 +25,10 @@ demo: $(READY)          ## simulated genome: ingest, train, predict, evaluate; e
 chr21: $(READY)         ## the same on real GM12878 chr21 (needs EPIZARR_SHARED)
 	$(BIN)/python pipelines/chr21.py --out chr21
 
-test: $(EXTRAS)         ## the tests that CI runs
-	$(BIN)/python -m pytest -m "not fault and not slow" --cov --cov-report=term
+test: $(EXTRAS)         ## the tests that CI runs; without the coverage tracer, which doubles their time
+	$(BIN)/python -m pytest -m "not fault and not slow"
 
-test-all: $(EXTRAS)     ## adds slow tests, kill tests and everything that needs EPIZARR_SHARED
+test-all: $(EXTRAS)     ## adds slow tests and kill tests, and prints coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 lint: $(READY)

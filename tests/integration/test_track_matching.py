@@ -141,7 +141,7 @@ def test_bind_transforms__says_which_track_cannot_be_matched(store, tmp_path):
 
 @pytest.mark.parametrize("match", ["quantile", "background"])
 def test_open_samplers__training_reads_cell_types_in_other_units_alike(store, match):
-    with fast_decoding():
+    with fast_decoding(store):
         data = open_training_data(store, tiny_config([f"data.match={match}"]), cell_types=["B", "C"])
         train, _ = open_samplers(data, *fit_transforms(data))
     keys = [PieceKey(False, source, 0) for source in (0, 1)]
