@@ -83,7 +83,7 @@ def test_manifest_of_the_demo__is_what_the_simulator_writes(tmp_path):
     manifest = load_manifest(ROOT / "stores" / "demo.toml", {"DEMO_GENOME": str(tmp_path)})
     cell = manifest.cell_types[0]
     assert [track.name for track in cell.tracks] == list(DEFAULT.tracks)
-    assert all(track.input.path.is_relative_to(tmp_path) for track in cell.tracks)
+    assert all(file.input.path.is_relative_to(tmp_path) for track in cell.tracks for file in track.files)
     raw = tomllib.loads((ROOT / "stores" / "demo.toml").read_text())
     assert raw["store"]["assembly"] == DEFAULT.assembly.name
     assert "SIMULATED" in json.dumps(raw["cell_type"])
