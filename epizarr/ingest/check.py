@@ -18,9 +18,10 @@ from epizarr.bands import balance_band, band_on_chromosome
 from epizarr.cluster import Progress, run_tasks
 from epizarr.errors import EpizarrError
 from epizarr.genome import Assembly, BinGrid
+from epizarr.ingest.groups import ContactsPlan, TracksPlan
 from epizarr.ingest.manifest import EntryFile, Manifest, load_manifest
 from epizarr.ingest.masks import good_diagonal_sums
-from epizarr.ingest.plan import ContactsPlan, TracksPlan, plan_ingest
+from epizarr.ingest.plan import plan_ingest
 from epizarr.ingest.tasks import per_bin_reach, read_counts, read_track
 from epizarr.io.ledger import Ledger, lease_owner, work_folder
 from epizarr.io.places import Place, StorePath, place_of, tree_bytes

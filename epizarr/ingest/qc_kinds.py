@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from epizarr.ingest.plan import Plan, TracksPlan
+from epizarr.ingest.groups import TracksPlan
+from epizarr.ingest.plan import Plan
 from epizarr.ingest.tasks import read_track
 from epizarr.signal_kind import SignalKind, detect_signal_kind, sample_extents, told_kinds
 

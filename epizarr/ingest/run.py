@@ -6,9 +6,7 @@ the same command: tasks with a mark are left out, the rest writes what an undist
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -18,11 +16,20 @@ from typing import Any, cast
 from epizarr.cluster import run_tasks
 from epizarr.errors import ManifestError, StoreError, TransformError, raise_all
 from epizarr.ingest.computed import AKITA_FROM
-from epizarr.ingest.manifest import EntryFile, load_manifest
+from epizarr.ingest.groups import ContactsPlan, GroupPlan, TracksPlan
+from epizarr.ingest.manifest import load_manifest
 from epizarr.ingest.masks import BAD_BIN_RULE
 from epizarr.ingest.normalizing import ComputedBands, computed_record, computed_weights, fit_tasks
-from epizarr.ingest.plan import ContactsPlan, GroupPlan, Plan, TracksPlan, plan_ingest
+from epizarr.ingest.plan import Plan, plan_ingest
 from epizarr.ingest.prefetch import fetch_inputs
+from epizarr.ingest.provenance import (
+    entries_by_name,
+    entry_changes,
+    forget_hashes,
+    hash_inputs,
+    input_entries,
+    inputs_content,
+)
 from epizarr.ingest.replicates import GroupCounts
 from epizarr.ingest.tasks import (
     BlacklistTask,
@@ -34,10 +41,8 @@ from epizarr.ingest.tasks import (
     write_expected,
     write_masks,
 )
-from epizarr.ingest.toml_table import InputFile
-from epizarr.io.files import file_sha256
-from epizarr.io.ledger import WORK, Lease, Ledger, work_folder
-from epizarr.io.places import Place, StorePath, read_bytes, remove_tree, write_bytes
+from epizarr.io.ledger import Lease, Ledger, work_folder
+from epizarr.io.places import Place, StorePath
 from epizarr.io.remote import Cache
 from epizarr.io.store import (
     create_group,
@@ -57,8 +62,6 @@ CODE_FORMAT = 1
 
 #: Action of a group that was complete before.
 _UNTOUCHED = "complete already"
-#: Where the inputs' hashes are remembered while an ingest lasts.
-_HASHES = f"{WORK}/inputs"
 
 #: Told what is being done, and how many of its tasks are done of how many.
 IngestProgress = Callable[[str, int, int], None]
@@ -152,87 +155,13 @@ def ingest_manifest(
     todo = plan_ingest(manifest, store_path, overwrite=overwrite)
     run = partial(_run, client=client, n_threads=n_threads, progress=progress)
     create_store(todo.store, todo.assembly)
-    hashes = _hash_inputs(todo, run)
+    hashes = hash_inputs(todo, run)
     writers = [_GroupWriter(todo, group, hashes, run, take_over, overwrite) for group in todo.groups]
     if not overwrite:
         raise_all(StoreError, str(todo.store), [p for w in writers for p in w.conflicts()])
     reports = tuple(writer.write() for writer in writers)
-    _forget_hashes(todo.store)
+    forget_hashes(todo.store)
     return IngestReport(todo.store, reports)
-
-
-# ------------------------------------------------------------------------------------------------------------------ inputs
-
-
-@dataclass(frozen=True)
-class _HashTask:
-    store: Place
-    path: Path
-
-
-def _hash_inputs(todo: Plan, run: Callable[..., list[Any]]) -> dict[Path, str]:
-    """SHA-256 of every input, checked against the manifest's."""
-    inputs = list({i.path: i for g in todo.groups for i in g.inputs}.values())
-    hashes = dict(
-        zip(
-            [i.path for i in inputs],
-            run(_hash_input, [_HashTask(todo.store, i.path) for i in inputs], "sha256"),
-            strict=True,
-        )
-    )
-    stated = [i for g in todo.groups for i in g.inputs if i.sha256 is not None]
-    wrong = [
-        f"{i.uri} has sha256 {hashes[i.path]}, the manifest says {i.sha256}. The file is damaged or another one; fetch it again, "
-        "or correct the manifest"
-        for i in dict.fromkeys(stated)
-        if hashes[i.path] != i.sha256
-    ]
-    for group in todo.groups:
-        entries = [group.entry] if isinstance(group, ContactsPlan) else [t.entry for t in group.tracks]
-        wrong += [p for entry in entries for p in _same_replicates(group.path, entry.files, hashes)]
-    raise_all(ManifestError, f"manifest {todo.manifest.path}", wrong)
-    return hashes
-
-
-def _same_replicates(group: str, files: Sequence[EntryFile], hashes: Mapping[Path, str]) -> list[str]:
-    """Replicates that are one file under two names: their noise would be the same, and their sum no merged experiment."""
-    by_content: dict[tuple[str, str], list[EntryFile]] = {}
-    for file in files:
-        by_content.setdefault((hashes[file.input.path], file.input.group), []).append(file)
-    return [
-        f"{group}: replicates {', '.join(repr(f.name) for f in same)} have the same content ({same[0].input.uri}); list each "
-        "experiment once"
-        for same in by_content.values()
-        if len(same) > 1
-    ]
-
-
-def _hash_input(task: _HashTask) -> str:
-    """Hash of a file, remembered in the store's work folder until the ingest is over."""
-    stat = task.path.stat()
-    known_as = hashlib.sha256(str(task.path.resolve()).encode()).hexdigest()[:16]
-    memo = f"{_HASHES}/{known_as}.json"
-    key = [str(task.path.resolve()), stat.st_size, stat.st_mtime_ns]
-    with suppress(OSError, ValueError):
-        found = json.loads(read_bytes(task.store, memo))
-        if found["key"] == key:
-            return str(found["sha256"])
-    sha256 = file_sha256(task.path)
-    with suppress(OSError):  # the folder goes when another ingest into this store ends
-        write_bytes(task.store, memo, json.dumps({"key": key, "sha256": sha256}).encode())
-    return sha256
-
-
-def _forget_hashes(store: Place) -> None:
-    if not isinstance(store, Path):
-        remove_tree(store / _HASHES)
-        return
-    shutil.rmtree(store / _HASHES, ignore_errors=True)
-    with suppress(OSError):  # another ingest may be at work on another group
-        (store / WORK).rmdir()
-
-
-# ------------------------------------------------------------------------------------------------------------------ groups
 
 
 class _GroupWriter:
@@ -259,7 +188,7 @@ class _GroupWriter:
 
     def _set_plan(self, group: GroupPlan) -> None:
         self.plan = group
-        self.inputs = _input_entries(group, self.hashes)
+        self.inputs = input_entries(group, self.hashes)
         self.attrs: dict[str, Any] = {
             "binsize": group.grid.binsize,
             "epizarr_version": version("epizarr"),
@@ -276,7 +205,7 @@ class _GroupWriter:
         if self.plan.action not in ("none", "grow"):
             return []
         found = open_group(self.store, self.plan.path, self.plan.kind).attrs
-        before, now = _by_name(json.loads(found["inputs"])), _by_name(self.inputs)
+        before, now = entries_by_name(json.loads(found["inputs"])), entries_by_name(self.inputs)
         added = [t.entry.name for t in self.plan.tracks[self.plan.n_old :]] if isinstance(self.plan, TracksPlan) else []
         changes = []
         for name in sorted({*before, *now}):
@@ -287,7 +216,7 @@ class _GroupWriter:
                 if now[name]["kind"] != "track" or now[name]["name"] not in added:
                     changes.append(f"{name} is new")
             else:
-                changes += [f"{name}: {c}" for c in _changes(before[name], now[name])]
+                changes += [f"{name}: {c}" for c in entry_changes(before[name], now[name])]
         if found.get("span_bp") != self.attrs.get("span_bp"):
             changes.append(f"span_bp was {found.get('span_bp')}, is {self.attrs.get('span_bp')}")
         if not changes:
@@ -458,7 +387,7 @@ class _GroupWriter:
         p = self.plan
         content = {
             "code": CODE_FORMAT,
-            "inputs": _content(inputs),
+            "inputs": inputs_content(inputs),
             "assembly": list(p.grid.assembly),
             "binsize": p.grid.binsize,
             "arrays": {name: [s.shape, s.chunk_shape, s.shards] for name, s in p.arrays.items() if name == "count"},
@@ -485,56 +414,3 @@ def _run(
 ) -> list[Any]:
     told = None if progress is None else partial(progress, what)
     return run_tasks(function, tasks, client=client, n_threads=n_threads, progress=told)
-
-
-def _input_entries(group: GroupPlan, hashes: Mapping[Path, str]) -> list[dict[str, Any]]:
-    """Entries of the ``inputs`` attribute: nothing in them depends on where this machine keeps its files."""
-
-    def entry(kind: str, name: str, file: InputFile, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "kind": kind,
-            "name": name,
-            "uri": file.uri,
-            "sha256": hashes[file.path],
-            "size": file.path.stat().st_size,
-            "origin": file.origin,
-            "parameters": dict(parameters),
-        }
-
-    def of_replicate(made: dict[str, Any], file: EntryFile) -> dict[str, Any]:
-        # Only where there are several, so that groups of before there were replicates compare as equal.
-        return made | ({"replicate": file.name} if file.name else {})
-
-    entries = [] if group.blacklist is None else [entry("blacklist", "blacklist", group.blacklist, {})]
-    if isinstance(group, TracksPlan):
-        return entries + [
-            of_replicate(entry("track", t.entry.name, f.input, t.parameters(f)), f)
-            for t in group.tracks
-            for f in t.entry.files
-        ]
-    for file in group.entry.files:
-        entries.append(of_replicate(entry("contacts", "contacts", file.input, group.parameters(file)), file))
-        if file.bins_file is not None:
-            entries.append(of_replicate(entry("bins", "bins", file.bins_file, {}), file))
-    return entries + [entry(kind, kind, file, {}) for kind, file in group.entry.computed.inputs.items()]
-
-
-def _content(inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in entry.items() if k not in ("uri", "origin")} for entry in inputs]
-
-
-def _by_name(inputs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Input entries by what a person calls them."""
-    return {_said(entry): content for entry, content in zip(inputs, _content(inputs), strict=True)}
-
-
-def _said(entry: Mapping[str, Any]) -> str:
-    whole = entry["kind"] if entry["kind"] == entry["name"] else f"{entry['kind']} {entry['name']!r}"
-    return f"{whole}, replicate {entry['replicate']!r}" if "replicate" in entry else whole
-
-
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    if before["sha256"] != now["sha256"]:
-        return [f"its sha256 was {before['sha256'][:12]}…, is {now['sha256'][:12]}…"]
-    old, new = before["parameters"], now["parameters"]
-    return [f"`{k}` was {old.get(k)!r}, is {new.get(k)!r}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]

@@ -8,7 +8,7 @@ import pytest
 
 from epizarr.bands import balance_band
 from epizarr.errors import BalancingError, FitError, ManifestError
-from epizarr.ingest import plan as plan_module
+from epizarr.ingest import groups as groups_module
 from epizarr.ingest.check import check_store
 from epizarr.ingest.manifest import load_manifest
 from epizarr.ingest.plan import plan_ingest
@@ -175,7 +175,7 @@ def test_ingest__min_diagonal_and_expected_follow_the_computed_variables(contact
 
 
 def test_ingest__computed_variables_do_not_depend_on_blocks_threads_or_kills(inputs, store, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan_module, "_BLOCK_CHUNKS", 1)
+    monkeypatch.setattr(groups_module, "_BLOCK_CHUNKS", 1)
     path = tmp_path / "s.zarr"
     done = []
 

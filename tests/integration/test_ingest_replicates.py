@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from epizarr.errors import ManifestError, StoreError
-from epizarr.ingest import plan as plan_module
+from epizarr.ingest import groups as groups_module
 from epizarr.ingest.check import check_store
 from epizarr.ingest.manifest import load_manifest
 from epizarr.ingest.plan import plan_ingest
@@ -119,7 +119,7 @@ def test_ingest__replicates_give_what_coolers_merged_file_gives(contacts, folder
 
 
 def test_ingest__replicates_do_not_depend_on_blocks_threads_or_kills(folder, store, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan_module, "_BLOCK_CHUNKS", 1)
+    monkeypatch.setattr(groups_module, "_BLOCK_CHUNKS", 1)
     manifest, path = manifest_of(folder, several(FIRST, OTHER_FORMAT), FITS), tmp_path / "s.zarr"
     n_done = []
 
@@ -197,7 +197,7 @@ def test_ingest__thinned_counts_and_fits_do_not_depend_on_blocks_threads_or_kill
     keys = 'thin = { depth = 60_000, seed = 2 }\ncompute = ["vc"]'
     manifest = manifest_of(folder, several(FIRST, SECOND), keys, "cuts.toml")
     ingest_manifest(manifest, tmp_path / "whole.zarr", n_threads=1)
-    monkeypatch.setattr(plan_module, "_BLOCK_CHUNKS", 1)
+    monkeypatch.setattr(groups_module, "_BLOCK_CHUNKS", 1)
 
     def stop(what, n_done, n_all):
         if what.endswith("marginals and weights") and n_done == 2:
