@@ -175,13 +175,6 @@ class Ledger:
         """Whether anything is left in the work folder: a lease, marks, results."""
         return has_any(self.folder)
 
-    def is_done(self, task: str, digest: str) -> bool:
-        """Whether ``task`` was finished from what ``digest`` stands for; another digest means: do it again."""
-        try:
-            return read_bytes(self.folder, _marker(task)) == digest.encode()
-        except FileNotFoundError:
-            return False
-
     def left(self, tasks: Iterable[AnyTask]) -> list[AnyTask]:
         """Those of some tasks that have no mark, or one with another digest than theirs."""
         tasks = list(tasks)

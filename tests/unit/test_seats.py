@@ -215,8 +215,8 @@ def test_ledger__is_the_same_in_an_object_store(store):
     ledger.save("block-0", {"sums": np.array([1.0, np.nan])})
     ledger.mark("block-0", "abc")
     assert ledger.is_there
-    assert (ledger.is_done("block-0", "abc"), ledger.is_done("block-0", "abd")) == (True, False)
-    assert not ledger.is_done("block-1", "abc")
+    tasks = [SimpleNamespace(name=n, digest=d) for n, d in (("block-0", "abc"), ("block-0", "abd"), ("block-1", "abc"))]
+    assert ledger.left(tasks) == tasks[1:]
     np.testing.assert_array_equal(ledger.load("block-0")["sums"], [1.0, np.nan])
     ledger.clear()
     assert place_of(store).names() == ["zarr.json"]
