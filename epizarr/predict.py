@@ -138,8 +138,7 @@ def predict_contacts(
 
     The same call again resumes a run that was stopped and does nothing to one that is complete. A track that seems to hold
     another kind of signal than in training is told of in the log, as a warning (:func:`epizarr.io.track_kinds.unlike_training`).
-    Memory of one task:
-    :func:`prediction_task_bytes`; before the tasks, tracks that are matched are read whole, one at a time
+    Memory of one task: :func:`prediction_task_bytes`; before the tasks, tracks that are matched are read whole, one at a time
     (:func:`epizarr.io.track_binding.fit_own_quantiles`).
 
     Parameters

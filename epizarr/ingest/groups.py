@@ -259,9 +259,8 @@ class ContactsPlan:
             a_pixel += 4  # replicates are read one after another, beside their sum
         block = _READ_BAND_BYTES + thinning + (hi - lo) * self.n_diagonals * a_pixel
         if "akita" in computed.variables:
-            block += (hi - lo + 4 * self.n_diagonals) * 2 * self.n_diagonals * (
-                4 + 8 + 8 + 8
-            ) + n_replicates * _MERGE_BYTES
+            windows = (hi - lo + 4 * self.n_diagonals) * 2 * self.n_diagonals
+            block += n_replicates * _MERGE_BYTES + windows * (4 + 8 + 8 + 8)
         peaks = [block, _READ_MARGINALS_BYTES + merging + 3 * 8 * longest]
         if computed.chrom_weights:
             # How many pixels a chromosome has is not known before it is read. A pixel takes a byte of the file at least.

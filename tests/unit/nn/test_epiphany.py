@@ -61,7 +61,7 @@ def test_core__refuses_features_of_another_width(make_model):
         make_model().core(torch.zeros(1, 9, 14, dtype=torch.float64))
 
 
-def test_core__agrees_with_and_without_gradients_when_large(make_model):
+def test_core__without_gradients_agrees_with_the_plain_layers_when_large(make_model):
     model = make_model(hidden=800, n_layers=2).float()
     features = torch.randn(3, 5, model.config.n_features)
     with torch.no_grad():
