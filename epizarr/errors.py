@@ -89,6 +89,10 @@ class TrainingError(EpizarrError, ArithmeticError):
     """Training cannot go on: the loss is no longer a finite number."""
 
 
+class LostRankError(EpizarrError, ConnectionError):
+    """Another process of a training run has ended, so this one cannot go on; the other's error says why."""
+
+
 class TensorShapeError(EpizarrError, ValueError):
     """A tensor does not have the dims, channels or length that the network needs."""
 

@@ -31,6 +31,8 @@ SETTINGS = {
     "training.warmup_steps": 0,
     "training.clip_norm": 0.0,
     "training.mirror": "false",
+    "discriminator.channels": [4, 5],
+    "discriminator.kernel": 3,
     "execution.threads": 1,
     "execution.checkpoint_steps": 3,
 }

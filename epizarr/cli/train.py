@@ -1,13 +1,15 @@
 """``epizarr train``: tracks and contacts of a store in, a run folder with checkpoints out."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from epizarr.cli.config import SettingsOption
-from epizarr.cli.console import TakeOverOption, progress_bar, stderr, stdout
+from epizarr.cli.console import ClusterOption, TakeOverOption, client_for, progress_bar, stderr, stdout
+from epizarr.errors import ConfigError
 
 if TYPE_CHECKING:
     from epizarr.train.log import EpochRow
@@ -49,15 +51,30 @@ def command(
     cell_type: Annotated[
         str | None, typer.Option(help="Cell types, separated by commas.  [default: those of the config]")
     ] = None,
+    cluster: ClusterOption = None,
     take_over: TakeOverOption = False,
 ) -> None:
     """Train a network; the same command again resumes where it stopped."""
     from epizarr.train import load_config, train_model
+    from epizarr.train.launch import TorchrunRank, train_on_cluster, train_rank
 
     resolved = load_config(config, settings or [])
     names = [name.strip() for name in cell_type.split(",")] if cell_type else None
-    with progress_bar("train") as update:
-        result = train_model(store, resolved, out, cell_types=names, progress=_Bar(update), take_over=take_over)
+    launched = TorchrunRank.from_environment(os.environ)
+    if launched is not None and cluster is not None:
+        raise ConfigError("torchrun has started this process, so --cluster cannot be used; leave out one of the two.")
+    options: dict[str, Any] = {"cell_types": names, "take_over": take_over}
+    if launched is not None and launched.rank:
+        train_rank(store, resolved, out, **launched.arguments, **options)
+        return
+    with client_for(cluster, None) as client, progress_bar("train") as update:
+        options["progress"] = _Bar(update)
+        if launched is not None:
+            result = train_rank(store, resolved, out, **launched.arguments, **options)
+        elif client is not None:
+            result = train_on_cluster(store, resolved, out, client=client, **options)
+        else:
+            result = train_model(store, resolved, out, **options)
     if result.is_finished:
         stdout.print(
             f"{out}: {len(result.rows)} epochs, lowest validation loss {result.best_loss:.4g}. "

@@ -1,9 +1,10 @@
 """The networks: tensors in, tensors out. The only part of the library's core that imports torch.
 
-``trunk`` runs the convolutions once for all overlapping windows, ``epiphany`` is the generator, ``losses`` what it
-is trained with, ``inference`` predicts along whole chromosomes.
+``trunk`` runs the convolutions once for all overlapping windows, ``epiphany`` is the generator, ``discriminator`` judges its
+maps in the adversarial mode, ``losses`` is what they are trained with, ``inference`` predicts along whole chromosomes.
 """
 
+from epizarr.nn.discriminator import Discriminator, DiscriminatorConfig, is_shown
 from epizarr.nn.epiphany import Epiphany, NetworkConfig
 from epizarr.nn.inference import (
     NetworkGflop,
@@ -14,9 +15,12 @@ from epizarr.nn.inference import (
 from epizarr.nn.losses import masked_mse, squared_error_sum
 
 __all__ = [
+    "Discriminator",
+    "DiscriminatorConfig",
     "Epiphany",
     "NetworkConfig",
     "NetworkGflop",
+    "is_shown",
     "masked_mse",
     "network_gflop",
     "predict_stripes",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from epizarr.errors import ConfigError, TensorShapeError, raise_all
+from epizarr.nn.dropout import ExampleDropout, draw_seeds
 from epizarr.nn.trunk import DropoutMasks, TrunkPlan, plan_trunk, shared_trunk, window_columns
 
 FinalRelu = Literal["never", "predict", "always"]
@@ -215,7 +216,7 @@ class Epiphany(nn.Module):
         modules = [self.get_submodule(f"rnn{layer}") for layer in range(1, self.config.n_layers + 1)]
         return [module for module in modules if isinstance(module, nn.LSTM)]
 
-    def features(self, signal: Tensor, n_bins: int | None = None) -> Tensor:
+    def features(self, signal: Tensor, n_bins: int | None = None, *, seeds: Tensor | None = None) -> Tensor:
         """Run the trunk, once over the whole span.
 
         Parameters
@@ -227,6 +228,9 @@ class Epiphany(nn.Module):
             Number of bins. The track bins are then ``config.input_length(n_bins)`` or
             ``config.cut_length(n_bins)``; the last ``stride`` of a cut are ignored. By default the signal is taken
             as a cut: the length alone cannot tell a cut of n bins from the input of n + 1.
+        seeds
+            Seeds of the examples' dropout masks, int64, shape (batch,), on the CPU; used in training mode only. By default
+            they are drawn from torch's generator.
 
         Returns
         -------
@@ -248,13 +252,14 @@ class Epiphany(nn.Module):
                 f"({config.n_tracks} tracks{' and their masks' if config.mask_channels else ''}, "
                 f"window {config.window:,}, stride {config.stride}). Cut the tracks with NetworkConfig.cut_length."
             )
+        if self.training and seeds is None:
+            seeds = draw_seeds(len(signal))
         return shared_trunk(
             self.convolutions,
             signal,
             config.trunk_plan(wanted),
-            dropout=config.dropout,
+            dropout=ExampleDropout(config.dropout, seeds if self.training else None, signal.device),
             dropout_masks=config.dropout_masks,
-            training=self.training,
         )
 
     def core(self, features: Tensor) -> Tensor:
@@ -288,6 +293,6 @@ class Epiphany(nn.Module):
             stripes = functional.relu(stripes)
         return stripes
 
-    def forward(self, signal: Tensor, n_bins: int | None = None) -> Tensor:
+    def forward(self, signal: Tensor, n_bins: int | None = None, *, seeds: Tensor | None = None) -> Tensor:
         """Predict the stripes of consecutive bins: :meth:`core` of :meth:`features`, see there."""
-        return self.core(self.features(signal, n_bins))
+        return self.core(self.features(signal, n_bins, seeds=seeds))

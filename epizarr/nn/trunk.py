@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from epizarr.errors import ConfigError
+from epizarr.nn.dropout import ExampleDropout
 
 DropoutMasks = Literal["shared", "per_window"]
 
@@ -187,9 +188,8 @@ def shared_trunk(
     signal: Tensor,
     plan: TrunkPlan,
     *,
-    dropout: float,
+    dropout: ExampleDropout,
     dropout_masks: DropoutMasks,
-    training: bool,
 ) -> Tensor:
     """Compute the features of all windows from one pass over the span they cover.
 
@@ -209,11 +209,9 @@ def shared_trunk(
     plan
         The plan for these convolutions' kernels.
     dropout
-        Probability that a feature is dropped in training.
+        Drops features, or none.
     dropout_masks
         Whether windows share the last layer's masks too.
-    training
-        Whether to drop features.
 
     Returns
     -------
@@ -225,7 +223,7 @@ def shared_trunk(
         n_phases = len(columns)
         columns = convolution(columns.flatten(0, 1)).unflatten(0, (n_phases, -1))
         # The maximum of a ReLU is the ReLU of the maximum, in value and gradient, on a quarter of the elements.
-        columns = functional.dropout(functional.relu(_pool_phases(columns, pooling), inplace=True), dropout, training)
+        columns = dropout(functional.relu(_pool_phases(columns, pooling), inplace=True), example_dim=1)
     n_phases = len(columns)
     last = functional.relu(convolutions[-1](columns.flatten(0, 1)), inplace=True)
 
@@ -235,9 +233,9 @@ def shared_trunk(
         segments.append(maxima.permute(0, 3, 1, 2).flatten(0, 1))
     table = torch.cat(segments)
     if dropout_masks == "shared":
-        table = functional.dropout(table, dropout, training)
+        table = dropout(table, example_dim=1)
     rows = torch.tensor(plan.feature_rows, device=table.device)
     features = table.index_select(0, rows.flatten()).unflatten(0, rows.shape).permute(2, 0, 3, 1).flatten(2)
     if dropout_masks == "per_window":
-        features = functional.dropout(features, dropout, training)
+        features = dropout(features, example_dim=0)
     return features

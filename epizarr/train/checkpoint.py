@@ -3,7 +3,9 @@
 ``RUNDIR/checkpoints/step-XXXXXXXX`` holds
 
 - ``model.safetensors``: the network's state dict;
-- ``training.safetensors``: the optimiser's moments and the random generators' states, needed only to go on training;
+- ``discriminator.safetensors``: the discriminator's state dict, in adversarial runs only; also a score of realism;
+- ``training.safetensors``: the optimisers' moments, needed only to go on training. There is no random state to keep: what is
+  random in training is a function of (seed, epoch, example);
 - ``checkpoint.json``: what the network is, which tracks it reads, its fitted transforms, what it was trained on, and where
   in the run it stands;
 - ``config.toml``: the resolved configuration.
@@ -28,16 +30,20 @@ from torch import Tensor, nn
 
 from epizarr.errors import CheckpointError, EpizarrError, InputNotFoundError, raise_all
 from epizarr.io.files import file_sha256
-from epizarr.nn import Epiphany, NetworkConfig
+from epizarr.nn import Discriminator, DiscriminatorConfig, Epiphany, NetworkConfig
 from epizarr.signal_kind import SignalKind
 from epizarr.train.config import TrainConfig, config_from_toml, config_toml
 from epizarr.transforms import Transform
 
 #: "MAJOR.MINOR" of the folder's format; another major is refused.
-CHECKPOINT_VERSION = "1.1"
+CHECKPOINT_VERSION = "1.2"
 CHECKPOINT_FOLDER = "checkpoints"
 
-_MODEL, _TRAINING, _CARD, _CONFIG = "model.safetensors", "training.safetensors", "checkpoint.json", "config.toml"
+_MODEL, _JUDGE, _TRAINING = "model.safetensors", "discriminator.safetensors", "training.safetensors"
+_CARD, _CONFIG = "checkpoint.json", "config.toml"
+
+#: A network and the optimiser that trains it.
+Trained = tuple[nn.Module, torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class ModelCard:
         The resolved configuration.
     signal_kinds
         What each track seemed to hold in training, by cell type and track; empty in checkpoints of format 1.0.
+    discriminator
+        Shape of the discriminator that it was trained with; None without an adversarial loss.
     """
 
     network: NetworkConfig
@@ -91,6 +99,7 @@ class ModelCard:
     inputs: dict[str, dict[str, str]]
     config: TrainConfig
     signal_kinds: dict[str, dict[str, SignalKind]] = field(default_factory=dict, kw_only=True)
+    discriminator: DiscriminatorConfig | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,8 @@ class Position:
         Steps done in all.
     loss_sum, n_pixels
         Squared errors and valid pixels of this epoch's steps so far: the running training loss.
+    adversarial_sum, discriminator_sum, n_shown
+        Adversarial losses of both networks, and windows that the discriminator was shown, in this epoch so far.
     best_loss, best_step
         Lowest validation loss so far and the step it was reached at, None before the first.
     log_rows
@@ -116,6 +127,9 @@ class Position:
     step: int = 0
     loss_sum: float = 0.0
     n_pixels: int = 0
+    adversarial_sum: float = 0.0
+    discriminator_sum: float = 0.0
+    n_shown: int = 0
     best_loss: float | None = None
     best_step: int | None = None
     log_rows: int = 0
@@ -158,13 +172,32 @@ class Checkpoint(ModelCard):
         model.load_state_dict(self.state)
         return model.eval()
 
+    def judge(self) -> Discriminator:
+        """Return the discriminator with its weights, on the CPU, in evaluation mode.
+
+        Raises
+        ------
+        CheckpointError
+            If the run had no adversarial loss, or the file is damaged.
+        """
+        where = f"checkpoint {self.path}"
+        if self.discriminator is None:
+            raise CheckpointError(f"{where}: it was trained without an adversarial loss, so it has no discriminator.")
+        judge = Discriminator(self.discriminator)
+        document = _read_document(self.path / _CARD, where)
+        _checked_sha256(self.path / _JUDGE, document.get("discriminator_sha256"), where)
+        state = _load_tensors(self.path / _JUDGE, where)
+        raise_all(CheckpointError, f"{where}: {_JUDGE}", _state_problems(state, judge))
+        judge.load_state_dict(state)
+        return judge.eval()
+
 
 def save_checkpoint(
     run_dir: Path,
     card: ModelCard,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    trained: Trained,
     position: Position,
+    judge: Trained | None = None,
 ) -> Path:
     """Write a checkpoint, move the pointers to it, and drop the folders that no pointer names.
 
@@ -177,10 +210,12 @@ def save_checkpoint(
         The run's folder.
     card
         What the network is.
-    model, optimizer
-        What is trained.
+    trained
+        The network and its optimiser.
     position
         Where the run stands; ``best`` moves too if this is the best step.
+    judge
+        The discriminator and its optimiser, where ``card`` has one.
 
     Returns
     -------
@@ -192,14 +227,17 @@ def save_checkpoint(
         if stale.exists():
             shutil.rmtree(stale)
     partial.mkdir(parents=True)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, partial / _MODEL
-    )
-    save_file(_training_tensors(model, optimizer), partial / _TRAINING)
+    save_file(_stored_state(trained[0]), partial / _MODEL)
+    moments = _moments(_GENERATOR, trained)
+    if judge is not None:
+        save_file(_stored_state(judge[0]), partial / _JUDGE)
+        moments |= _moments(_DISCRIMINATOR, judge)
+    save_file(moments, partial / _TRAINING)
     document = {
         "checkpoint_version": CHECKPOINT_VERSION,
         "model_sha256": file_sha256(partial / _MODEL),
         "training_sha256": file_sha256(partial / _TRAINING),
+        "discriminator_sha256": None if judge is None else file_sha256(partial / _JUDGE),
         "position": dataclasses.asdict(position),
         **_card_document(card),
     }
@@ -275,21 +313,22 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         reason = str(error) if isinstance(error, EpizarrError) else f"{type(error).__name__}: {error}"
         raise CheckpointError(f"{where}: {_CARD} or {_CONFIG} cannot be used ({reason}).") from error
     state = _load_tensors(folder / _MODEL, where)
-    problems = _card_problems(card) + _state_problems(state, card.network)
+    with torch.device("meta"):
+        problems = _card_problems(card) + _state_problems(state, Epiphany(card.network))
     raise_all(CheckpointError, where, problems)
     fields = {f.name: getattr(card, f.name) for f in dataclasses.fields(card)}
     return Checkpoint(**fields, state=state, position=position, sha256=sha256, path=folder)
 
 
-def load_training_state(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a checkpoint's weights, optimiser moments and random states back: training goes on as if never stopped.
+def load_training_state(checkpoint: Checkpoint, trained: Trained, judge: Trained | None = None) -> None:
+    """Put a checkpoint's weights and optimisers' moments back: training goes on as if never stopped.
 
     Parameters
     ----------
     checkpoint
         From :func:`load_checkpoint`.
-    model, optimizer
-        As they were made at the start of the run; changed in place.
+    trained, judge
+        Networks and optimisers as they were made at the start of the run, as for :func:`save_checkpoint`; changed in place.
 
     Raises
     ------
@@ -303,41 +342,53 @@ def load_training_state(checkpoint: Checkpoint, model: nn.Module, optimizer: tor
     document = _read_document(checkpoint.path / _CARD, where)
     _checked_sha256(file, document.get("training_sha256"), where)
     tensors = _load_tensors(file, where)
-    model.load_state_dict(checkpoint.state)
-    parameters = dict(model.named_parameters())
+    trained[0].load_state_dict(checkpoint.state)
+    _load_moments(_GENERATOR, trained, tensors, where)
+    if judge is not None:
+        judge[0].load_state_dict(checkpoint.judge().state_dict())
+        _load_moments(_DISCRIMINATOR, judge, tensors, where)
+
+
+#: Prefixes of the moments' names.
+_GENERATOR, _DISCRIMINATOR = "optimizer", "discriminator_optimizer"
+
+
+def _stored_state(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+
+
+def _moments(prefix: str, trained: Trained) -> dict[str, Tensor]:
+    network, optimizer = trained
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{prefix}.{name}:{key}": value.detach().cpu().contiguous()
+        for index, (name, _) in enumerate(network.named_parameters())
+        for key, value in state.get(index, {}).items()
+    }
+
+
+def _load_moments(prefix: str, trained: Trained, tensors: dict[str, Tensor], where: str) -> None:
+    network, optimizer = trained
     moments: dict[int, dict[str, Tensor]] = {}
-    for index, (name, parameter) in enumerate(parameters.items()):
-        prefix = f"optimizer.{name}:"
-        found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    n_parameters = 0
+    for index, (name, parameter) in enumerate(network.named_parameters()):
+        n_parameters += 1
+        own = f"{prefix}.{name}:"
+        found = {key.removeprefix(own): value for key, value in tensors.items() if key.startswith(own)}
         wrong = [key for key, value in found.items() if key != "step" and value.shape != parameter.shape]
         if wrong:
             raise CheckpointError(f"{where}: optimiser state {wrong} of {name} does not have the parameter's shape.")
         if found:
             moments[index] = found
-    if len(moments) not in (0, len(parameters)) or "rng.cpu" not in tensors:
-        raise CheckpointError(f"{where}: {_TRAINING} does not hold the state of every parameter and generator.")
+    if len(moments) not in (0, n_parameters):
+        raise CheckpointError(f"{where}: {_TRAINING} does not hold the state of every parameter.")
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    torch.set_rng_state(tensors["rng.cpu"])
-    device = next(model.parameters()).device
-    if "rng.cuda" in tensors and device.type == "cuda":
-        torch.cuda.set_rng_state(tensors["rng.cuda"], device)
-
-
-def _training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    tensors = {"rng.cpu": torch.get_rng_state()}
-    device = next(model.parameters()).device
-    if device.type == "cuda":
-        tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
-    state = optimizer.state_dict()["state"]
-    for index, (name, _) in enumerate(model.named_parameters()):
-        for key, value in state.get(index, {}).items():
-            tensors[f"optimizer.{name}:{key}"] = value.detach().cpu().contiguous()
-    return tensors
 
 
 def _card_document(card: ModelCard) -> dict[str, Any]:
     document = {f.name: getattr(card, f.name) for f in dataclasses.fields(ModelCard) if f.name != "config"}
     document["network"] = dataclasses.asdict(card.network)
+    document["discriminator"] = None if card.discriminator is None else dataclasses.asdict(card.discriminator)
     document["target_transform"] = json.loads(card.target_transform.to_json())
     document["track_transforms"] = {name: json.loads(t.to_json()) for name, t in card.track_transforms.items()}
     document["signal_kinds"] = {
@@ -348,9 +399,11 @@ def _card_document(card: ModelCard) -> dict[str, Any]:
 
 
 def _card_from_document(document: dict[str, Any], config: TrainConfig) -> ModelCard:
-    document = {"signal_kinds": {}} | document
+    document = {"signal_kinds": {}, "discriminator": None} | document
     values = {f.name: document[f.name] for f in dataclasses.fields(ModelCard) if f.name != "config"}
     values["network"] = NetworkConfig(**values["network"])
+    if values["discriminator"] is not None:
+        values["discriminator"] = DiscriminatorConfig(**values["discriminator"])
     values["tracks"] = tuple(values["tracks"])
     values["chrom_lengths"] = dict(values["chrom_lengths"])
     values["target_transform"] = Transform.from_json(json.dumps(values["target_transform"]))
@@ -386,9 +439,8 @@ def _card_problems(card: ModelCard) -> list[str]:
     return problems
 
 
-def _state_problems(state: dict[str, Tensor], network: NetworkConfig) -> list[str]:
-    with torch.device("meta"):
-        wanted = {name: (tuple(t.shape), t.dtype) for name, t in Epiphany(network).state_dict().items()}
+def _state_problems(state: dict[str, Tensor], network: nn.Module) -> list[str]:
+    wanted = {name: (tuple(t.shape), t.dtype) for name, t in network.state_dict().items()}
     found = {name: (tuple(t.shape), t.dtype) for name, t in state.items()}
     problems = [f"tensor {name} is missing" for name in wanted if name not in found]
     problems += [f"tensor {name} is not part of the network" for name in found if name not in wanted]

@@ -138,9 +138,25 @@ class OptimSettings:
     start_at_mean: bool = _field(False, "the untrained network gives the training mean of each offset")
     warmup_steps: int = _field(0, "steps over which the rate rises to its value; 0: it starts there", least=0)
     clip_norm: float = _field(0.0, "norm that gradients are scaled down to where they exceed it; 0: never", least=0)
+    mse_weight: float = _field(1.0, "weight of the mean squared error in the loss", least=0)
+    adversarial_weight: float = _field(
+        0.0,
+        "weight of the discriminator's judgement in the loss (paper: 0.05 beside 0.95); 0: no discriminator",
+        least=0,
+    )
+    precision: str = _field("float32", "number format of the networks' products", choices=("float32", "bfloat16"))
     mirror: bool = _field(False, "half of the examples, drawn anew each epoch, are read backwards")
     block_windows: int = _field(8, "most consecutive windows that are fetched and shuffled as one block", least=1)
     buffer_blocks: int = _field(16, "least blocks among which windows are shuffled", least=1)
+
+
+@dataclass(frozen=True)
+class DiscriminatorSettings:
+    """Shape and rate of the discriminator; used where ``training.adversarial_weight`` is above 0."""
+
+    channels: tuple[int, ...] = _field((15, 25, 25, 10), "output channels of the convolutions", least=1)
+    kernel: int = _field(5, "side of the kernels in pixels", least=1)
+    lr: float = _field(1e-4, "learning rate of its Adam at the start; it follows the generator's schedule", least=0)
 
 
 @dataclass(frozen=True)
@@ -151,6 +167,12 @@ class ExecutionSettings:
         1, "torch threads; results are equal bit for bit only at one number of threads", kind="execution", least=1
     )
     device: str = _field("cpu", "where the network runs: cpu, cuda or cuda:N", kind="execution")
+    micro_batch: int = _field(
+        0,
+        "most windows that a process runs at once, to save memory; 0: all of its share of a batch",
+        kind="execution",
+        least=0,
+    )
     read_threads: int = _field(2, "threads that decode a block", kind="execution", least=1)
     prefetch_blocks: int = _field(16, "blocks read ahead of the one in use", kind="execution", least=1)
     cache_bytes: int = _field(
@@ -179,6 +201,7 @@ class TrainConfig:
     splits: SplitsConfig = dataclasses.field(default_factory=SplitsConfig)
     network: NetworkSettings = dataclasses.field(default_factory=NetworkSettings)
     training: OptimSettings = dataclasses.field(default_factory=OptimSettings)
+    discriminator: DiscriminatorSettings = dataclasses.field(default_factory=DiscriminatorSettings)
     execution: ExecutionSettings = dataclasses.field(default_factory=ExecutionSettings)
 
     @property
@@ -215,6 +238,8 @@ _PAPER_SPLITS = {
 #: Named configurations, as departures from the defaults above, which are those of the published 10-kb network.
 NAMED_CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     "epiphany-10kb": {"splits": _PAPER_SPLITS},
+    # The weights of the two losses are those that PUBLISHED_EPIPHANY, section 3, settles on.
+    "epiphany-10kb-gan": {"splits": _PAPER_SPLITS, "training": {"mse_weight": 0.95, "adversarial_weight": 0.05}},
     "epiphany-5kb": {
         "data": {"binsize": 5_000},
         "splits": _PAPER_SPLITS,
@@ -276,7 +301,8 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Trai
     ----------
     name_or_path
         Key of :data:`NAMED_CONFIGS`, or a TOML file with sections ``data``, ``target``, ``splits``, ``network``,
-        ``training``, ``execution``. A file may begin with ``base = "NAME"`` and then only needs what differs from it.
+        ``training``, ``discriminator``, ``execution``. A file may begin with ``base = "NAME"`` and then only needs what differs
+        from it.
     overrides
         ``"section.key=value"`` each, the value in TOML syntax; text needs no quotes.
 
@@ -428,6 +454,10 @@ def check_config(config: TrainConfig, origin: str = "training config") -> TrainC
     elif data.track_binsize > 0 and network.window_bp % (2 * data.track_binsize):
         problems.append(
             f"network.window_bp = {network.window_bp} is not a multiple of two track bins, {2 * data.track_binsize} bp"
+        )
+    if config.training.mse_weight == config.training.adversarial_weight == 0:
+        problems.append(
+            "training.mse_weight and training.adversarial_weight are both 0: there is nothing to learn from"
         )
     if config.target.min_diagonal >= network.n_offsets:
         problems.append(

@@ -3,17 +3,22 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from epizarr.train.sampler import Sampler, Share
 
+#: Tells the stream of dropout masks from others of the same example.
+_DROPOUT = (1,)
+
 
 class TensorBatch(NamedTuple):
     """A :class:`~epizarr.train.sampler.Batch` as tensors, which share its memory.
 
-    ``signal`` (example, channel, track bin); ``target`` and ``valid`` (example, bin, offset); ``examples`` (example).
+    ``signal`` (example, channel, track bin); ``target`` and ``valid`` (example, bin, offset); ``examples`` and ``seeds`` of
+    their dropout masks (example).
     """
 
     epoch: int
@@ -22,6 +27,7 @@ class TensorBatch(NamedTuple):
     target: Tensor
     valid: Tensor
     examples: Tensor
+    seeds: Tensor
 
 
 class WindowDataset(IterableDataset[TensorBatch]):
@@ -54,8 +60,45 @@ class WindowDataset(IterableDataset[TensorBatch]):
         for batch in self.sampler.batches(
             self.epochs, self.first_step, Share(self.rank, self.world, worker, n_workers)
         ):
-            arrays = (batch.signal, batch.target, batch.valid, batch.examples)
+            seeds = example_seeds(self.sampler.seed or 0, batch.epoch, batch.examples)
+            arrays = (batch.signal, batch.target, batch.valid, batch.examples, seeds)
             yield TensorBatch(batch.epoch, batch.step, *map(torch.from_numpy, arrays))
+
+
+def example_seeds(seed: int, epoch: int, examples: np.ndarray) -> np.ndarray:
+    """Seeds of the examples' dropout masks: a function of (seed, epoch, example) alone; int64, shape (example,), below 2^62."""
+    drawn = [
+        np.random.SeedSequence([seed, epoch, int(i)], spawn_key=_DROPOUT).generate_state(1, np.uint64) for i in examples
+    ]
+    return (np.array(drawn, dtype=np.uint64).reshape(-1) >> np.uint64(2)).astype(np.int64)
+
+
+def prefetched(batches: Iterator[TensorBatch], device: torch.device) -> Iterator[TensorBatch]:
+    """Copy each batch to a GPU while the one before it is being worked on; on a CPU, the batches as they are."""
+    if device.type != "cuda":
+        yield from batches
+        return
+    copying = torch.cuda.Stream(device)
+    ahead = _copied(next(batches, None), device, copying)
+    while ahead is not None:
+        torch.cuda.current_stream(device).wait_stream(copying)
+        batch = ahead
+        for tensor in batch[2:]:
+            if tensor.is_cuda:  # its memory is the other stream's: not to be handed out again before this one is done
+                tensor.record_stream(torch.cuda.current_stream(device))
+        ahead = _copied(next(batches, None), device, copying)
+        yield batch
+
+
+def _copied(batch: TensorBatch | None, device: torch.device, stream: "torch.cuda.Stream") -> TensorBatch | None:
+    if batch is None:
+        return None
+    with torch.cuda.stream(stream):
+        moved = {
+            name: getattr(batch, name).pin_memory().to(device, non_blocking=True)
+            for name in ("signal", "target", "valid")
+        }
+    return batch._replace(**moved)
 
 
 def load_batches(dataset: WindowDataset, num_workers: int) -> Iterator[TensorBatch]:

@@ -1,18 +1,22 @@
 """The training loop: set the rate, step, validate, log, checkpoint. Started again in the same folder, it goes on.
 
-On a CPU and at one number of torch threads, a run that was stopped and resumed writes the same bytes as one that was not: the
-order of examples depends on (seed, epoch) alone, a checkpoint holds everything else, and nothing that was read ahead counts.
+On a CPU, at one number of torch threads and of processes, a run that was stopped and resumed writes the same bytes as one that
+was not: the order of examples depends on (seed, epoch) alone, their dropout masks on (seed, epoch, example), a checkpoint holds
+everything else, and nothing that was read ahead counts.
+
+Each process of a run calls :func:`train_model`; they go through the same steps, and rank 0 alone writes (``ranks.py``).
 """
 
 import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from epizarr.errors import CheckpointError, ConfigError, TrainingError, raise_all
@@ -20,7 +24,7 @@ from epizarr.io.files import is_partial, replace_file
 from epizarr.io.ledger import Lease, Ledger, work_folder
 from epizarr.io.places import StorePath, local_path
 from epizarr.io.track_kinds import stored_kinds
-from epizarr.nn import Epiphany, NetworkConfig, squared_error_sum
+from epizarr.nn import Discriminator, DiscriminatorConfig, Epiphany, NetworkConfig
 from epizarr.train.checkpoint import (
     Checkpoint,
     ModelCard,
@@ -38,11 +42,13 @@ from epizarr.train.config import (
     config_toml,
     differing_fields,
 )
-from epizarr.train.dataset import TensorBatch, WindowDataset, load_batches
+from epizarr.train.dataset import WindowDataset, load_batches, prefetched
 from epizarr.train.log import EpochRow, RunLog
+from epizarr.train.ranks import Ranks
 from epizarr.train.reader import fast_decoding
 from epizarr.train.sampler import open_samplers
 from epizarr.train.sources import TrainingData, fit_transforms, open_training_data, transformed_mean
+from epizarr.train.step import Learner, StepSums
 from epizarr.train.validation import validate
 
 _CONFIG, _LOG = "config.toml", "log.csv"
@@ -107,6 +113,7 @@ def train_model(
     cell_types: Sequence[str] | None = None,
     progress: TrainProgress | None = None,
     take_over: bool = False,
+    ranks: Ranks | None = None,
 ) -> TrainResult:
     """Train a network on a store, or go on where an earlier call in the same folder stopped.
 
@@ -124,10 +131,13 @@ def train_model(
         Told after every step and every epoch.
     take_over
         Take the place of a run in this folder that has given no sign of life for ten minutes.
+    ranks
+        Which of several processes this is (:func:`epizarr.train.ranks.joined_ranks`); all call this function with the same
+        arguments and see the same folders. By default it is the only one.
 
     Returns
     -------
-    Where the checkpoints are, and the log.
+    Where the checkpoints are, and the log (of rank 0; the others have none).
 
     Raises
     ------
@@ -143,14 +153,17 @@ def train_model(
         If ``run_dir`` is an address: checkpoints are linked and renamed, which needs a folder.
     TrainingError
         If a loss, of a step or of the validation, is no longer finite.
+    LostRankError
+        If another process of the run has ended.
 
     Examples
     --------
     >>> config = load_config("small", ["splits.train=['chr1']", "splits.validation=['chr2']"])  # doctest: +SKIP
     >>> train_model("atlas.zarr", config, "runs/first", cell_types=["GM12878"]).best  # doctest: +SKIP
     """
+    ranks = ranks or Ranks(device=device_of(config))
     run_dir = local_path(run_dir)
-    previous = _run_config(run_dir)
+    previous = ranks.from_lead(lambda: _run_config(run_dir))
     with fast_decoding(store):
         data = open_training_data(store, config, cell_types=cell_types, previous=previous)
     if previous is not None:
@@ -158,14 +171,64 @@ def train_model(
         raise_all(
             ConfigError, f"run folder {run_dir} holds another run; give a new folder, or these settings back", changed
         )
-    network = network_config(data.config)
-    device = _device(data.config)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    threads = data.config.execution.threads
-    with Lease.acquire(run_dir, _LEASE, take_over) as lease, _torch_settings(threads):
-        _sweep(run_dir)
-        replace_file(run_dir / _CONFIG, config_toml(data.config).encode())
-        return _train(data, network, run_dir, device, progress, lease)
+    network, judge = network_config(data.config), discriminator_config(data.config)
+    with ExitStack() as stack:
+
+        def lead() -> _Start:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            held.append(stack.enter_context(Lease.acquire(run_dir, _LEASE, take_over)))
+            _sweep(run_dir)
+            replace_file(run_dir / _CONFIG, config_toml(data.config).encode())
+            return _prepare(data, network, judge, run_dir)
+
+        held: list[Lease] = []
+        stack.enter_context(_torch_settings(data.config.execution.threads))
+        start = ranks.from_lead(lead)
+        return _train(data, start, run_dir, ranks, progress, held[0] if ranks.is_lead else None)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where a run begins or goes on: what all processes must agree on.
+
+    ``checkpoint`` is the folder to go on from; of a new run, ``mean`` is the transformed target's training mean of each offset.
+    """
+
+    card: ModelCard
+    position: Position
+    checkpoint: Path | None
+    mean: np.ndarray | None
+
+
+def _prepare(data: TrainingData, network: NetworkConfig, judge: DiscriminatorConfig | None, run_dir: Path) -> _Start:
+    if (run_dir / "last").is_symlink():
+        checkpoint = load_checkpoint(run_dir / "last")
+        card = _resumed_card(checkpoint, data)
+        settle_checkpoints(run_dir, checkpoint.position)
+        return _Start(card, checkpoint.position, checkpoint.path, None)
+    card = _new_card(data, network, judge)
+    needs_mean = data.config.training.start_at_mean or judge is not None
+    return _Start(card, Position(), None, transformed_mean(data, card.target_transform) if needs_mean else None)
+
+
+def _learner(start: _Start, config: TrainConfig, device: torch.device) -> Learner:
+    """Make the networks as they are at the start of the run, or were at the checkpoint."""
+    torch.manual_seed(config.training.seed)
+    generator = Epiphany(start.card.network).to(device)
+    judge = None if start.card.discriminator is None else Discriminator(start.card.discriminator).to(device)
+    learner = Learner(generator, judge, config)
+    if start.checkpoint is not None:
+        load_training_state(load_checkpoint(start.checkpoint), *learner.trained())
+        return learner
+    if start.mean is not None:
+        mean = torch.from_numpy(start.mean)
+        with torch.no_grad():
+            if config.training.start_at_mean:
+                # Otherwise the first steps move every hidden unit alike towards the mean, and it may stay constant.
+                generator.fc2.bias.copy_(mean)
+            if judge is not None:
+                judge.fill.copy_(mean)
+    return learner
 
 
 def _sweep(run_dir: Path) -> None:
@@ -178,85 +241,66 @@ def _sweep(run_dir: Path) -> None:
 
 def _train(
     data: TrainingData,
-    network: NetworkConfig,
+    start: _Start,
     run_dir: Path,
-    device: torch.device,
+    ranks: Ranks,
     progress: TrainProgress | None,
-    lease: Lease,
+    lease: Lease | None,
 ) -> TrainResult:
-    """Run the epochs that are left."""
-    config, settings = data.config, data.config.training
-    torch.manual_seed(settings.seed)
-    model = Epiphany(network).to(device)
-    # Fused: the same rule in one pass over the weights instead of a dozen, which are bound by memory.
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
-    if (run_dir / "last").is_symlink():
-        checkpoint = load_checkpoint(run_dir / "last")
-        card, position = _resumed_card(checkpoint, data), checkpoint.position
-        load_training_state(checkpoint, model, optimizer)
-        settle_checkpoints(run_dir, position)
-    else:
-        card, position = _new_card(data, network), Position()
-        if settings.start_at_mean:
-            # Otherwise the first steps move every hidden unit alike towards the mean, and the network may stay constant.
-            mean = transformed_mean(data, card.target_transform)
-            with torch.no_grad():
-                model.fc2.bias.copy_(torch.from_numpy(mean))
-    log = RunLog(run_dir / _LOG, position.log_rows)
+    """Run the epochs that are left. ``lease`` is the lead's; the other ranks write nothing."""
+    config, settings, card, position = data.config, data.config.training, start.card, start.position
+    learner = _learner(start, config, ranks.device)
+    log = RunLog(run_dir / _LOG, position.log_rows) if lease is not None else None
     train, held_out = open_samplers(data, card.target_transform, card.track_transforms)
+
+    def save() -> None:
+        if lease is not None:
+            lease.check()
+            save_checkpoint(run_dir, card, learner.trained()[0], position, learner.trained()[1])
+
     try:
         epochs, max_steps = range(position.epoch, settings.epochs), config.execution.max_steps
-        batches = load_batches(WindowDataset(train, epochs, position.epoch_step), config.execution.num_workers)
-        model.train()
+        dataset = WindowDataset(train, epochs, position.epoch_step, rank=ranks.rank, world=ranks.world)
+        batches = prefetched(load_batches(dataset, config.execution.num_workers), ranks.device)
+        learner.train()
         for epoch in epochs:
             began = time.perf_counter()
             n_steps = train.n_steps(epoch)
             while position.epoch_step < n_steps:
                 if 0 < max_steps <= position.step:
                     return _result(run_dir, position, log, is_finished=False)
-                lr = learning_rate(settings, epoch, position.step)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
-                loss_sum, n_pixels = _step(model, optimizer, next(batches), device, settings.clip_norm)
-                position = _advanced(position, loss_sum, n_pixels)
+                learner.set_rate(learning_rate(settings, epoch, position.step))
+                sums = learner.step(next(batches), ranks)
+                position = _advanced(position, sums)
                 if progress is not None:
-                    loss = loss_sum / max(n_pixels, 1)
+                    loss = sums.squared_error / max(sums.n_pixels, 1)
                     progress.on_step(StepReport(epoch + 1, settings.epochs, position.epoch_step, n_steps, loss))
                 is_due = position.step % config.execution.checkpoint_steps == 0 or position.step == max_steps
                 if is_due and position.epoch_step < n_steps:  # an epoch's last step is saved with its validation
-                    lease.check()
-                    save_checkpoint(run_dir, card, model, optimizer, position)
-            scores = validate(model, WindowDataset(held_out, range(1)), network.n_offsets, device)
+                    save()
+            scores = validate(
+                learner.generator, WindowDataset(held_out, range(1)), card.network.n_offsets, ranks.device
+            )
             _check_finite(scores.loss, f"validation loss of epoch {epoch + 1}")
-            train_loss = position.loss_sum / max(position.n_pixels, 1)
-            seconds = round(time.perf_counter() - began, 3)
-            lr = learning_rate(settings, epoch, position.step - 1)
-            lease.check()
-            row = EpochRow(epoch + 1, position.step, lr, train_loss, scores.loss, scores.mean_pearson, seconds)
-            log.append(row)
+            row = EpochRow(
+                epoch + 1,
+                position.step,
+                learning_rate(settings, epoch, position.step - 1),
+                position.loss_sum / max(position.n_pixels, 1),
+                scores.loss,
+                scores.mean_pearson,
+                round(time.perf_counter() - began, 3),
+            )
+            if log is not None and lease is not None:
+                lease.check()
+                log.append(row)
             position = _next_epoch(position, scores.loss)
-            save_checkpoint(run_dir, card, model, optimizer, position)
+            save()
             if progress is not None:
                 progress.on_epoch(row)
     finally:
         train.reader.close()
     return _result(run_dir, position, log, is_finished=True)
-
-
-def _step(
-    model: Epiphany, optimizer: torch.optim.Optimizer, batch: TensorBatch, device: torch.device, clip_norm: float
-) -> tuple[float, int]:
-    """Take one optimiser step; returns the batch's summed squared error and number of valid pixels."""
-    optimizer.zero_grad(set_to_none=True)
-    prediction = model(batch.signal.to(device))
-    total, n_valid = squared_error_sum(prediction, batch.target.to(device), batch.valid.to(device))
-    (total / n_valid.clamp(min=1)).backward()
-    loss_sum = total.item()
-    _check_finite(loss_sum, f"loss of epoch {batch.epoch + 1}, step {batch.step + 1}")
-    if clip_norm > 0:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    optimizer.step()
-    return loss_sum, int(n_valid.item())
 
 
 def _check_finite(loss: float, what: str) -> None:
@@ -267,13 +311,16 @@ def _check_finite(loss: float, what: str) -> None:
         )
 
 
-def _advanced(position: Position, loss_sum: float, n_pixels: int) -> Position:
+def _advanced(position: Position, sums: StepSums) -> Position:
     return dataclasses.replace(
         position,
         epoch_step=position.epoch_step + 1,
         step=position.step + 1,
-        loss_sum=position.loss_sum + loss_sum,
-        n_pixels=position.n_pixels + n_pixels,
+        loss_sum=position.loss_sum + sums.squared_error,
+        n_pixels=position.n_pixels + sums.n_pixels,
+        adversarial_sum=position.adversarial_sum + sums.adversarial,
+        discriminator_sum=position.discriminator_sum + sums.discriminator,
+        n_shown=position.n_shown + sums.n_shown,
     )
 
 
@@ -285,6 +332,9 @@ def _next_epoch(position: Position, validation_loss: float) -> Position:
         epoch_step=0,
         loss_sum=0.0,
         n_pixels=0,
+        adversarial_sum=0.0,
+        discriminator_sum=0.0,
+        n_shown=0,
         best_loss=validation_loss if is_best else position.best_loss,
         best_step=position.step if is_best else position.best_step,
         log_rows=position.log_rows + 1,
@@ -311,7 +361,26 @@ def network_config(config: TrainConfig) -> NetworkConfig:
     return NetworkConfig(n_tracks=len(config.data.tracks), stride=config.stride, window=config.window, **same)
 
 
-def _new_card(data: TrainingData, network: NetworkConfig) -> ModelCard:
+def discriminator_config(config: TrainConfig) -> DiscriminatorConfig | None:
+    """Shape of the discriminator of a resolved config; None without an adversarial loss.
+
+    Raises
+    ------
+    ConfigError
+        If the windows are too small for its layers.
+    """
+    if config.training.adversarial_weight == 0:
+        return None
+    settings = config.discriminator
+    return DiscriminatorConfig(
+        n_bins=config.training.n_bins,
+        n_offsets=config.network.n_offsets,
+        channels=settings.channels,
+        kernel=settings.kernel,
+    )
+
+
+def _new_card(data: TrainingData, network: NetworkConfig, judge: DiscriminatorConfig | None) -> ModelCard:
     config = data.config
     target_transform, track_transforms = fit_transforms(data)
     return ModelCard(
@@ -336,6 +405,7 @@ def _new_card(data: TrainingData, network: NetworkConfig) -> ModelCard:
             source.cell_type: stored_kinds(dict(zip(config.data.tracks, source.signal, strict=True)))
             for source in data.sources
         },
+        discriminator=judge,
     )
 
 
@@ -357,9 +427,10 @@ def _resumed_card(checkpoint: Checkpoint, data: TrainingData) -> ModelCard:
     return ModelCard(**values | {"config": data.config})
 
 
-def _result(run_dir: Path, position: Position, log: RunLog, *, is_finished: bool) -> TrainResult:
+def _result(run_dir: Path, position: Position, log: RunLog | None, *, is_finished: bool) -> TrainResult:
     best = run_dir / "best" if position.best_loss is not None else None
-    return TrainResult(run_dir, best, run_dir / "last", is_finished, position.best_loss, tuple(log.rows))
+    rows = () if log is None else tuple(log.rows)
+    return TrainResult(run_dir, best, run_dir / "last", is_finished, position.best_loss, rows)
 
 
 def _run_config(run_dir: Path) -> TrainConfig | None:
@@ -368,14 +439,25 @@ def _run_config(run_dir: Path) -> TrainConfig | None:
     return config_from_toml(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
 
 
-def _device(config: TrainConfig) -> torch.device:
+def device_of(config: TrainConfig, local_rank: int = 0) -> torch.device:
+    """Device of a process: of several on one machine, ``cuda`` gives each its own GPU.
+
+    Raises
+    ------
+    ConfigError
+        If the machine has no such device.
+    """
     device = torch.device(config.execution.device)
-    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
+    if device.type != "cuda":
+        return device
+    index = local_rank if device.index is None else device.index
+    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if index >= n_devices:
         raise ConfigError(
-            f"execution.device = {config.execution.device!r}: this machine has {torch.cuda.device_count()} usable CUDA "
-            "devices. Set execution.device='cpu'."
+            f"execution.device = {config.execution.device!r}, process {local_rank} of this machine: it has {n_devices} usable "
+            "CUDA devices. Start at most one process a GPU, or set execution.device='cpu'."
         )
-    return device
+    return torch.device("cuda", index)
 
 
 @contextmanager

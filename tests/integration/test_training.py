@@ -299,7 +299,7 @@ def test_train_model__stopped_with_an_epoch_it_is_saved_once_and_validated(store
     # Saved again under the same name, `last` would name a folder that is not there for a moment.
     saved = []
     save = loop.save_checkpoint
-    monkeypatch.setattr(loop, "save_checkpoint", lambda *args: saved.append(args[-1].step) or save(*args))
+    monkeypatch.setattr(loop, "save_checkpoint", lambda *args: saved.append(args[3].step) or save(*args))
     n = whole_run.rows[0].step
     stopped = train_model(store, tiny_config([f"execution.max_steps={n}"]), tmp_path / "run", cell_types=["A"])
     assert (stopped.is_finished, len(stopped.rows), stopped.best_loss) == (False, 1, whole_run.rows[0].validation_loss)
@@ -373,6 +373,12 @@ SCIENTIFIC = {
     "training.warmup_steps": "5",
     "training.clip_norm": "0.001",
     "training.mirror": "true",
+    "training.mse_weight": "0.5",
+    "training.adversarial_weight": "0.05",
+    "training.precision": "bfloat16",
+    "discriminator.channels": None,  # only with an adversarial loss: below
+    "discriminator.kernel": None,
+    "discriminator.lr": None,
     "training.block_windows": None,  # the order within one batch of everything changes nothing: below
     "training.buffer_blocks": None,
 }
@@ -385,7 +391,11 @@ EXECUTION = {
     "execution.num_workers": "1",
     "execution.checkpoint_steps": "1",
     "execution.max_steps": "100",
+    "execution.micro_batch": None,  # changes the last bits: below
 }
+#: The same of the fields that act where there is a discriminator only.
+WITH_JUDGE = "training.adversarial_weight=0.05"
+ADVERSARIAL = {"discriminator.channels": "[4, 6]", "discriminator.kernel": "2", "discriminator.lr": "0.01"}
 
 
 @pytest.mark.parametrize(
@@ -419,6 +429,28 @@ def test_config__scientific_field_changes_the_result_of_two_steps(store, tmp_pat
 @pytest.mark.parametrize(("key", "value"), [(k, v) for k, v in EXECUTION.items() if v is not None])
 def test_config__execution_field_changes_nothing(store, tmp_path, plain, key, value):
     assert two_steps(store, tmp_path / "run", [f"{key}={value}"]) == plain
+
+
+@pytest.fixture(scope="module")
+def adversarial(store, tmp_path_factory) -> tuple[str, list[float]]:
+    return two_steps(store, tmp_path_factory.mktemp("adversarial") / "run", [WITH_JUDGE])
+
+
+@pytest.mark.parametrize(("key", "value"), ADVERSARIAL.items())
+def test_config__scientific_field_of_the_discriminator_changes_the_result(store, tmp_path, adversarial, key, value):
+    assert two_steps(store, tmp_path / "run", [WITH_JUDGE, f"{key}={value}"]) != adversarial
+
+
+def test_config__discriminator_changes_nothing_without_an_adversarial_loss(store, tmp_path, plain):
+    assert two_steps(store, tmp_path / "run", ["discriminator.lr=0.5"]) == plain
+
+
+@pytest.mark.parametrize("extra", [[], [WITH_JUDGE]])
+def test_config__micro_batches_change_the_last_bits_at_most(store, tmp_path, extra):
+    extra = [*extra, "network.dropout=0.3"]
+    _, whole = two_steps(store, tmp_path / "whole", extra)
+    _, parts = two_steps(store, tmp_path / "parts", [*extra, "execution.micro_batch=3"])
+    np.testing.assert_allclose(parts, whole, rtol=1e-6)
 
 
 def test_config__threads_change_the_last_bits_at_most(store, tmp_path, plain):

@@ -5,8 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from epizarr.nn.dropout import ExampleDropout
 from epizarr.nn.trunk import plan_trunk, shared_trunk, window_columns
 from tests._unrolled import convolve_windows, unfold_windows
+
+NO_DROPOUT = ExampleDropout(0.3, None, torch.device("cpu"))
 
 
 @st.composite
@@ -44,7 +47,7 @@ def _both(trunk, n_extra):
     signal = torch.randn(2, 2, plan.n_read + n_extra, dtype=torch.float64, requires_grad=True)
     leaves = [signal, *(parameter for convolution in convolutions for parameter in convolution.parameters())]
 
-    shared = shared_trunk(convolutions, signal, plan, dropout=0.3, dropout_masks="shared", training=False)
+    shared = shared_trunk(convolutions, signal, plan, dropout=NO_DROPOUT, dropout_masks="shared")
     windows = unfold_windows(signal, trunk["n_bins"], trunk["window"], trunk["stride"])
     unrolled = convolve_windows(convolutions, trunk["pools"], trunk["adaptive_pool"], windows).view_as(shared)
     weight = torch.randn_like(shared)

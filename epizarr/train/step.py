@@ -1,0 +1,179 @@
+"""One step of training: forward, losses over the global batch, backward, sums over the ranks, optimisers.
+
+Every loss is a sum over pixels or windows divided by their number in the GLOBAL batch, so it is the same whatever the batch is
+cut into: micro-batches, which bound memory, or the shares of several processes.
+
+The adversarial loss is that of PUBLISHED_EPIPHANY, section 3: the generator minimises ``mse_weight · MSE + adversarial_weight ·
+BCE(D(G(x)), 1)``, the discriminator ``BCE(D(y), 1) + BCE(D(G(x)), 0)``, one step each per batch.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from epizarr.errors import TrainingError
+from epizarr.nn import Discriminator, Epiphany, is_shown, squared_error_sum
+from epizarr.train.checkpoint import Trained
+from epizarr.train.config import TrainConfig
+from epizarr.train.dataset import TensorBatch
+from epizarr.train.ranks import Ranks
+
+
+class StepSums(NamedTuple):
+    """Losses of a step, summed over the global batch.
+
+    ``squared_error`` over ``n_pixels`` valid pixels; ``adversarial`` (the generator's) and ``discriminator`` over ``n_shown``
+    windows that the discriminator was shown, all 0 without one.
+    """
+
+    squared_error: float
+    n_pixels: int
+    adversarial: float
+    discriminator: float
+    n_shown: int
+
+
+class Learner:
+    """The networks of a run with their optimisers.
+
+    Parameters
+    ----------
+    generator
+        The network that is trained, on its device.
+    discriminator
+        The network that judges its maps; None without an adversarial loss.
+    config
+        The run's resolved config.
+    """
+
+    def __init__(self, generator: Epiphany, discriminator: Discriminator | None, config: TrainConfig) -> None:
+        self.generator = generator
+        self.discriminator = discriminator
+        self.config = config
+        self.optimizer = self._adam(generator, config.training.lr)
+        self.discriminator_optimizer = (
+            None if discriminator is None else self._adam(discriminator, config.discriminator.lr)
+        )
+
+    def _adam(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+        # Fused: the same rule in one pass over the weights instead of a dozen, which are bound by memory.
+        return torch.optim.Adam(network.parameters(), lr=lr, weight_decay=self.config.training.weight_decay, fused=True)
+
+    def networks(self) -> dict[str, Trained]:
+        """What is trained, by name."""
+        found: dict[str, Trained] = {"generator": (self.generator, self.optimizer)}
+        if self.discriminator is not None and self.discriminator_optimizer is not None:
+            found["discriminator"] = (self.discriminator, self.discriminator_optimizer)
+        return found
+
+    def trained(self) -> tuple[Trained, Trained | None]:
+        """Generator and discriminator as :func:`~epizarr.train.checkpoint.save_checkpoint` takes them."""
+        found = self.networks()
+        return found["generator"], found.get("discriminator")
+
+    def set_rate(self, lr: float) -> None:
+        """Set the generator's rate; the discriminator's falls and rises in proportion."""
+        settings = self.config.training
+        factor = lr / settings.lr if settings.lr else 0.0
+        rates = {"generator": lr, "discriminator": self.config.discriminator.lr * factor}
+        for name, (_, optimizer) in self.networks().items():
+            for group in optimizer.param_groups:
+                group["lr"] = rates[name]
+
+    def train(self) -> None:
+        """Put the networks in training mode."""
+        for network, _ in self.networks().values():
+            network.train()
+
+    def step(self, batch: TensorBatch, ranks: Ranks) -> StepSums:
+        """Take one step with this rank's part of a global batch.
+
+        Parameters
+        ----------
+        batch
+            The part, on the CPU or on the device; may be empty.
+        ranks
+            All processes of the run. Each calls this once a step.
+
+        Raises
+        ------
+        TrainingError
+            If a loss is not finite: nothing has been changed then, in any process.
+        """
+        settings = self.config.training
+        shown = batch.valid.new_zeros(len(batch.valid))
+        if self.discriminator is not None:
+            shown = is_shown(batch.valid)
+        n_pixels, n_shown = (int(n) for n in ranks.sum_numbers(float(batch.valid.sum()), float(shown.sum())))
+        for _, optimizer in self.networks().values():
+            optimizer.zero_grad(set_to_none=True)
+        sums = np.zeros(3)
+        for part in micro_batches(len(shown), self.config.execution.micro_batch):
+            sums += self._backward(_sliced(batch, part, ranks.device), shown[part].to(ranks.device), n_pixels, n_shown)
+        sums = ranks.sum_array(sums)
+        _check_finite(sums, batch)
+        for network, optimizer in self.networks().values():
+            ranks.sum_gradients(network.parameters())
+            if settings.clip_norm > 0:
+                nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+            optimizer.step()
+        squared_error, adversarial, judged = sums.tolist()
+        return StepSums(squared_error, n_pixels, adversarial, judged, n_shown)
+
+    def _backward(self, batch: TensorBatch, shown: Tensor, n_pixels: int, n_shown: int) -> np.ndarray:
+        """Add the gradients of a micro-batch; returns its summed losses."""
+        settings = self.config.training
+        precision = torch.bfloat16 if settings.precision == "bfloat16" else None
+        with torch.autocast(batch.signal.device.type, dtype=precision, enabled=precision is not None):
+            prediction = self.generator(batch.signal, seeds=batch.seeds)
+        prediction = prediction.float()
+        squared_error, _ = squared_error_sum(prediction, batch.target, batch.valid)
+        loss = settings.mse_weight * squared_error / max(n_pixels, 1)
+        sums = [squared_error.detach()]
+        if self.discriminator is None or not bool(shown.any()):
+            loss.backward()
+            return np.array([*(float(s) for s in sums), 0.0, 0.0])
+        judge, valid = self.discriminator, batch.valid[shown]
+        judge.requires_grad_(False)
+        adversarial = _cross_entropy(judge(prediction[shown], valid), is_real=True)
+        judge.requires_grad_(True)
+        (loss + settings.adversarial_weight * adversarial / max(n_shown, 1)).backward()
+        judged = _cross_entropy(judge(batch.target[shown], valid), is_real=True) + _cross_entropy(
+            judge(prediction[shown].detach(), valid), is_real=False
+        )
+        (judged / max(n_shown, 1)).backward()
+        return np.array([float(s) for s in (*sums, adversarial.detach(), judged.detach())])
+
+
+def _cross_entropy(logits: Tensor, *, is_real: bool) -> Tensor:
+    """Summed binary cross entropy of logits and one label."""
+    label = torch.full_like(logits, float(is_real))
+    return functional.binary_cross_entropy_with_logits(logits, label, reduction="sum")
+
+
+def micro_batches(n_examples: int, most: int) -> Iterator[slice]:
+    """Cut a batch into parts of nearly equal size with at most so many examples; 0: one part."""
+    n_parts = -(-n_examples // most) if most else min(n_examples, 1)
+    ends = np.linspace(0, n_examples, n_parts + 1).astype(int).tolist() if n_parts else []
+    return (slice(a, b) for a, b in zip(ends, ends[1:], strict=False))
+
+
+def _sliced(batch: TensorBatch, part: slice, device: torch.device) -> TensorBatch:
+    moved = [tensor[part].to(device) for tensor in (batch.signal, batch.target, batch.valid)]
+    return batch._replace(
+        signal=moved[0], target=moved[1], valid=moved[2], examples=batch.examples[part], seeds=batch.seeds[part]
+    )
+
+
+def _check_finite(sums: np.ndarray, batch: TensorBatch) -> None:
+    if not all(math.isfinite(value) for value in sums):
+        raise TrainingError(
+            f"training: the loss of epoch {batch.epoch + 1}, step {batch.step + 1} is {' + '.join(f'{s:g}' for s in sums)} "
+            "(squared error, adversarial, discriminator). Lower training.lr, or look for infinite values in the target "
+            "(`epizarr check`). The last checkpoint is from before."
+        )
