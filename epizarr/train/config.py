@@ -144,7 +144,11 @@ class OptimSettings:
         "weight of the discriminator's judgement in the loss (paper: 0.05 beside 0.95); 0: no discriminator",
         least=0,
     )
-    precision: str = _field("float32", "number format of the networks' products", choices=("float32", "bfloat16"))
+    precision: str = _field(
+        "float32",
+        "number format of the networks' products; bfloat16 pays on GPUs, and is slow on a CPU that does not compute in it",
+        choices=("float32", "bfloat16"),
+    )
     mirror: bool = _field(False, "half of the examples, drawn anew each epoch, are read backwards")
     block_windows: int = _field(8, "most consecutive windows that are fetched and shuffled as one block", least=1)
     buffer_blocks: int = _field(16, "least blocks among which windows are shuffled", least=1)
