@@ -133,8 +133,13 @@ class OptimSettings:
     epochs: int = _field(55, "epochs; in each, every training bin is seen once", least=1)
     lr: float = _field(1e-4, "learning rate of Adam at the start", least=0)
     weight_decay: float = _field(5e-4, "L2 penalty of Adam", least=0)
-    halve_epochs: int = _field(16, "the rate is halved each time after so many epochs", least=1)
-    lr_floor: float = _field(1e-6, "the rate never falls below this", least=0)
+    schedule: str = _field(
+        "halving",
+        "course of the rate: halving, every halve_epochs; cosine, down to lr_floor over the run",
+        choices=("halving", "cosine"),
+    )
+    halve_epochs: int = _field(16, "halving: the rate is halved each time after so many epochs", least=1)
+    lr_floor: float = _field(1e-6, "the rate never falls below this, but for the warm-up", least=0)
     start_at_mean: bool = _field(False, "the untrained network gives the training mean of each offset")
     warmup_steps: int = _field(0, "steps over which the rate rises to its value; 0: it starts there", least=0)
     clip_norm: float = _field(0.0, "norm that gradients are scaled down to where they exceed it; 0: never", least=0)

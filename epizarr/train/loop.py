@@ -32,7 +32,6 @@ from epizarr.train.checkpoint import (
 )
 from epizarr.train.config import (
     NetworkSettings,
-    OptimSettings,
     TrainConfig,
     config_from_toml,
     config_toml,
@@ -42,6 +41,7 @@ from epizarr.train.dataset import TensorBatch, WindowDataset, load_batches
 from epizarr.train.log import EpochRow, RunLog
 from epizarr.train.reader import fast_decoding
 from epizarr.train.sampler import open_samplers
+from epizarr.train.schedule import learning_rate
 from epizarr.train.sources import TrainingData, fit_transforms, open_training_data, transformed_mean
 from epizarr.train.validation import validate
 
@@ -214,7 +214,7 @@ def _train(
             while position.epoch_step < n_steps:
                 if 0 < max_steps <= position.step:
                     return _result(run_dir, position, log, is_finished=False)
-                lr = learning_rate(settings, epoch, position.step)
+                lr = learning_rate(settings, epoch + position.epoch_step / n_steps, position.step)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
                 loss_sum, n_pixels = _step(model, optimizer, next(batches), device, settings.clip_norm)
@@ -230,7 +230,7 @@ def _train(
             _check_finite(scores.loss, f"validation loss of epoch {epoch + 1}")
             train_loss = position.loss_sum / max(position.n_pixels, 1)
             seconds = round(time.perf_counter() - began, 3)
-            lr = learning_rate(settings, epoch, position.step - 1)
+            lr = learning_rate(settings, epoch + 1 - 1 / n_steps, position.step - 1)
             lease.check()
             row = EpochRow(epoch + 1, position.step, lr, train_loss, scores.loss, scores.mean_pearson, seconds)
             log.append(row)
@@ -289,12 +289,6 @@ def _next_epoch(position: Position, validation_loss: float) -> Position:
         best_step=position.step if is_best else position.best_step,
         log_rows=position.log_rows + 1,
     )
-
-
-def learning_rate(settings: OptimSettings, epoch: int, step: int) -> float:
-    """Rate of a step (epoch and step from 0): halved every ``halve_epochs``, never below the floor, after a linear rise."""
-    lr = max(settings.lr * 0.5 ** (epoch // settings.halve_epochs), settings.lr_floor)
-    return lr * min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else lr
 
 
 def network_config(config: TrainConfig) -> NetworkConfig:

@@ -367,6 +367,7 @@ SCIENTIFIC = {
     "training.epochs": "1",
     "training.lr": "0.002",
     "training.weight_decay": "0.1",
+    "training.schedule": "cosine",
     "training.halve_epochs": "1",
     "training.lr_floor": "0.01",
     "training.start_at_mean": "true",
