@@ -38,14 +38,26 @@ from epizarr.train.config import (
     differing_fields,
 )
 from epizarr.train.dataset import TensorBatch, WindowDataset, load_batches
-from epizarr.train.log import EpochRow, RunLog
+from epizarr.train.log import (
+    CSV_FILE,
+    TENSORBOARD_FOLDER,
+    EpochLog,
+    EpochRow,
+    RunLog,
+    TensorBoardLog,
+    require_tensorboard,
+)
+from epizarr.train.pictures import ValidationPictures
+from epizarr.train.provenance import PROVENANCE_FILE, append_start, describe_start
 from epizarr.train.reader import fast_decoding
 from epizarr.train.sampler import open_samplers
 from epizarr.train.schedule import learning_rate
+from epizarr.train.selection import is_stopped_early, next_epoch
+from epizarr.train.signals import StopRequest
 from epizarr.train.sources import TrainingData, fit_transforms, open_training_data, transformed_mean
 from epizarr.train.validation import validate
 
-_CONFIG, _LOG = "config.toml", "log.csv"
+_CONFIG = "config.toml"
 #: Name of the lease on a run's folder.
 _LEASE = "run"
 
@@ -80,22 +92,25 @@ class TrainResult:
     run_dir
         The run's folder.
     best
-        Checkpoint of the lowest validation loss; None if no epoch was finished.
+        Checkpoint that ``training.best_by`` chose; None if no epoch was finished.
     last
-        Latest checkpoint.
+        Latest checkpoint; None if the run was stopped before it had one.
     is_finished
-        False if ``execution.max_steps`` stopped the run.
-    best_loss
-        Lowest validation loss; None as for ``best``.
+        False if ``execution.max_steps`` or a stop request ended the call, and the run may go on.
+    is_early
+        Whether the run is finished because ``training.patience`` epochs brought nothing better.
+    best_value
+        Best value of ``training.best_by``; None as for ``best``, and where it was never defined.
     rows
         The log.
     """
 
     run_dir: Path
     best: Path | None
-    last: Path
+    last: Path | None
     is_finished: bool
-    best_loss: float | None
+    is_early: bool
+    best_value: float | None
     rows: tuple[EpochRow, ...]
 
 
@@ -107,6 +122,8 @@ def train_model(
     cell_types: Sequence[str] | None = None,
     progress: TrainProgress | None = None,
     take_over: bool = False,
+    stop: StopRequest | None = None,
+    command: Sequence[str] = (),
 ) -> TrainResult:
     """Train a network on a store, or go on where an earlier call in the same folder stopped.
 
@@ -117,13 +134,19 @@ def train_model(
     config
         What to train; see :func:`~epizarr.train.config.load_config`.
     run_dir
-        Folder of the run: ``config.toml`` (resolved), ``log.csv``, ``checkpoints/``, and the links ``best`` and ``last``.
+        Folder of the run: ``config.toml`` (resolved), ``provenance.json``, ``log.csv``, ``pictures/``, ``checkpoints/``, and the
+        links ``best`` and ``last``.
     cell_types
         Cell types to train on, instead of those of the config.
     progress
         Told after every step and every epoch.
     take_over
         Take the place of a run in this folder that has given no sign of life for ten minutes.
+    stop
+        Once it is set, the step that is going on is finished, a checkpoint written, and the call returns
+        (:func:`~epizarr.train.signals.stop_on_signals`).
+    command
+        Command line, for ``provenance.json``.
 
     Returns
     -------
@@ -132,7 +155,8 @@ def train_model(
     Raises
     ------
     ConfigError
-        If the folder holds a run with other scientific settings, or the store lacks something; before any work.
+        If the folder holds a run with other scientific settings, the store lacks something, or TensorBoard is asked for and not
+        installed; before any work.
     SplitError
         If regions cannot be used or lie too close together.
     CheckpointError
@@ -160,18 +184,20 @@ def train_model(
         )
     network = network_config(data.config)
     device = _device(data.config)
+    if data.config.execution.tensorboard:
+        require_tensorboard()
     run_dir.mkdir(parents=True, exist_ok=True)
     threads = data.config.execution.threads
     with Lease.acquire(run_dir, _LEASE, take_over) as lease, _torch_settings(threads):
         _sweep(run_dir)
         replace_file(run_dir / _CONFIG, config_toml(data.config).encode())
-        return _train(data, network, run_dir, device, progress, lease)
+        return _train(data, network, run_dir, device, progress, lease, stop or StopRequest(), command)
 
 
 def _sweep(run_dir: Path) -> None:
     """Remove temporary files that a killed run left; other people's files in the folder stay, whatever they are called."""
     for path in run_dir.iterdir():
-        if is_partial(path.name, _CONFIG) or is_partial(path.name, _LOG):
+        if any(is_partial(path.name, name) for name in (_CONFIG, CSV_FILE, PROVENANCE_FILE)):
             path.unlink(missing_ok=True)
     Ledger(work_folder(run_dir, _LEASE)).sweep_partial()
 
@@ -183,6 +209,8 @@ def _train(
     device: torch.device,
     progress: TrainProgress | None,
     lease: Lease,
+    stop: StopRequest,
+    command: Sequence[str],
 ) -> TrainResult:
     """Run the epochs that are left."""
     config, settings = data.config, data.config.training
@@ -197,21 +225,42 @@ def _train(
         settle_checkpoints(run_dir, position)
     else:
         card, position = _new_card(data, network), Position()
-        if settings.start_at_mean:
-            # Otherwise the first steps move every hidden unit alike towards the mean, and the network may stay constant.
-            mean = transformed_mean(data, card.target_transform)
-            with torch.no_grad():
-                model.fc2.bias.copy_(torch.from_numpy(mean))
-    log = RunLog(run_dir / _LOG, position.log_rows)
+    mean = transformed_mean(data, card.target_transform)
+    if settings.start_at_mean and not position.step:
+        # Otherwise the first steps move every hidden unit alike towards the mean, and the network may stay constant.
+        with torch.no_grad():
+            model.fc2.bias.copy_(torch.from_numpy(mean))
+    append_start(run_dir, describe_start(data, device, step=position.step, command=command))
     train, held_out = open_samplers(data, card.target_transform, card.track_transforms)
+    log = RunLog(run_dir / CSV_FILE, position.log_rows)
+    logs: list[EpochLog] = [log]
+    if config.execution.tensorboard:
+        logs.append(TensorBoardLog(run_dir / TENSORBOARD_FOLDER, position.step))
+    pictures = None
+    if config.execution.pictures:
+        pictures = ValidationPictures(run_dir, held_out, card.target_variable, card.target_transform)
+    saved = position
+
+    def stopped() -> TrainResult:
+        """Save what no checkpoint holds yet, and end the call."""
+        if position != saved:
+            lease.check()
+            # Where the epoch's validation is still to come, this step will be saved again.
+            save_checkpoint(run_dir, card, model, optimizer, position, suffix="-stopped")
+        return _result(run_dir, position, log, is_finished=False)
+
     try:
         epochs, max_steps = range(position.epoch, settings.epochs), config.execution.max_steps
         batches = load_batches(WindowDataset(train, epochs, position.epoch_step), config.execution.num_workers)
         model.train()
         for epoch in epochs:
+            if is_stopped_early(position, settings):
+                break
             began = time.perf_counter()
             n_steps = train.n_steps(epoch)
             while position.epoch_step < n_steps:
+                if stop.is_set:
+                    return stopped()
                 if 0 < max_steps <= position.step:
                     return _result(run_dir, position, log, is_finished=False)
                 lr = learning_rate(settings, epoch + position.epoch_step / n_steps, position.step)
@@ -226,21 +275,38 @@ def _train(
                 if is_due and position.epoch_step < n_steps:  # an epoch's last step is saved with its validation
                     lease.check()
                     save_checkpoint(run_dir, card, model, optimizer, position)
-            scores = validate(model, WindowDataset(held_out, range(1)), network.n_offsets, device)
+                    saved = position
+            keep = pictures.examples if pictures is not None else ()
+            validation = validate(model, held_out, mean, device, keep=keep, stop=stop)
+            if validation is None:
+                return stopped()
+            scores = validation.scores
             _check_finite(scores.loss, f"validation loss of epoch {epoch + 1}")
-            train_loss = position.loss_sum / max(position.n_pixels, 1)
-            seconds = round(time.perf_counter() - began, 3)
-            lr = learning_rate(settings, epoch + 1 - 1 / n_steps, position.step - 1)
             lease.check()
-            row = EpochRow(epoch + 1, position.step, lr, train_loss, scores.loss, scores.mean_pearson, seconds)
-            log.append(row)
-            position = _next_epoch(position, scores.loss)
+            row = EpochRow(
+                epoch=epoch + 1,
+                step=position.step,
+                lr=learning_rate(settings, epoch + 1 - 1 / n_steps, position.step - 1),
+                train_loss=position.loss_sum / max(position.n_pixels, 1),
+                validation_loss=scores.loss,
+                validation_pearson=scores.pearson,
+                validation_spearman=scores.spearman,
+                validation_skill=scores.skill,
+                seconds=round(time.perf_counter() - began, 3),
+            )
+            for each in logs:
+                each.append(row)
+            if pictures is not None:
+                pictures.draw(epoch + 1, validation.maps, scores)
+            saved = position = next_epoch(position, scores, settings)
             save_checkpoint(run_dir, card, model, optimizer, position)
             if progress is not None:
                 progress.on_epoch(row)
     finally:
         train.reader.close()
-    return _result(run_dir, position, log, is_finished=True)
+        for each in logs:
+            each.close()
+    return _result(run_dir, position, log, is_finished=True, is_early=position.epoch < settings.epochs)
 
 
 def _step(
@@ -274,20 +340,6 @@ def _advanced(position: Position, loss_sum: float, n_pixels: int) -> Position:
         step=position.step + 1,
         loss_sum=position.loss_sum + loss_sum,
         n_pixels=position.n_pixels + n_pixels,
-    )
-
-
-def _next_epoch(position: Position, validation_loss: float) -> Position:
-    is_best = position.best_loss is None or validation_loss < position.best_loss
-    return dataclasses.replace(
-        position,
-        epoch=position.epoch + 1,
-        epoch_step=0,
-        loss_sum=0.0,
-        n_pixels=0,
-        best_loss=validation_loss if is_best else position.best_loss,
-        best_step=position.step if is_best else position.best_step,
-        log_rows=position.log_rows + 1,
     )
 
 
@@ -351,9 +403,11 @@ def _resumed_card(checkpoint: Checkpoint, data: TrainingData) -> ModelCard:
     return ModelCard(**values | {"config": data.config})
 
 
-def _result(run_dir: Path, position: Position, log: RunLog, *, is_finished: bool) -> TrainResult:
-    best = run_dir / "best" if position.best_loss is not None else None
-    return TrainResult(run_dir, best, run_dir / "last", is_finished, position.best_loss, tuple(log.rows))
+def _result(
+    run_dir: Path, position: Position, log: RunLog, *, is_finished: bool, is_early: bool = False
+) -> TrainResult:
+    best, last = (run_dir / name if (run_dir / name).is_symlink() else None for name in ("best", "last"))
+    return TrainResult(run_dir, best, last, is_finished, is_early, position.best_value, tuple(log.rows))
 
 
 def _run_config(run_dir: Path) -> TrainConfig | None:

@@ -37,8 +37,8 @@ def whole(store, tmp_path_factory):
 
 
 def what_is_left(run_dir: Path) -> dict[str, object]:
-    """Every file but the log, the links, and the log without its wall times."""
-    left: dict[str, object] = dict(tree_digest(run_dir, ignore=["log.csv"]))
+    """Every file but the logs, the links, and the log without its wall times."""
+    left: dict[str, object] = dict(tree_digest(run_dir, ignore=["log.csv", "provenance.json"]))
     left |= {name: str((run_dir / name).readlink()) for name in ("best", "last")}
     with (run_dir / "log.csv").open(newline="") as file:
         left["log"] = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
