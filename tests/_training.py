@@ -33,6 +33,7 @@ SETTINGS = {
     "training.mirror": "false",
     "execution.threads": 1,
     "execution.checkpoint_steps": 3,
+    "execution.pictures": "false",  # they take longer than an epoch
 }
 
 

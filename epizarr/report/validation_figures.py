@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 130
-_PANEL_INCHES = 4.4
+_PANEL_INCHES = 5.0
 
 
 @dataclass(frozen=True)
@@ -86,17 +86,18 @@ def validation_figure(pairs: Sequence[MapPair], *, title: str, value_label: str)
     n_bins, n_offsets = pairs[0].observed.shape
     # At this height a square of contacts is drawn as a square that stands on its corner.
     height = _PANEL_INCHES * float(np.clip(n_offsets / n_bins, 0.3, 1.2))
-    whole = (len(pairs) * (_PANEL_INCHES + 0.75) + 1.2, height + 1.25)
-    figure = Figure(figsize=whole, dpi=_DPI)
+    gap, left, right = 0.6, 0.72, 1.15
+    width = left + len(pairs) * _PANEL_INCHES + (len(pairs) - 1) * gap + right
+    whole = height + 1.25
+    figure = Figure(figsize=(width, whole), dpi=_DPI)
     grid = figure.add_gridspec(
         1,
-        len(pairs) + 1,
-        width_ratios=[*[_PANEL_INCHES] * len(pairs), 0.13],
-        left=0.72 / whole[0],
-        right=1 - 0.75 / whole[0],
-        top=1 - 0.72 / whole[1],
-        bottom=0.53 / whole[1],
-        wspace=0.62 * (len(pairs) + 1) / (len(pairs) * _PANEL_INCHES + 0.13),
+        len(pairs),
+        left=left / width,
+        right=1 - right / width,
+        top=1 - 0.72 / whole,
+        bottom=0.53 / whole,
+        wspace=gap / _PANEL_INCHES,
     )
     norm = Normalize(*colour_limits(np.concatenate([pair.observed.ravel() for pair in pairs])))
     cmap = fall_colours()
@@ -126,8 +127,9 @@ def validation_figure(pairs: Sequence[MapPair], *, title: str, value_label: str)
         axis.tick_params(labelsize=8)
         if index == 0:
             axis.set_ylabel("distance (Mb)", fontsize=9)
-    bar = figure.colorbar(ScalarMappable(norm, cmap), cax=figure.add_subplot(grid[0, -1]), extend="both")
+    beside = figure.add_axes((1 - (right - 0.15) / width, 0.53 / whole, 0.13 / width, height / whole))
+    bar = figure.colorbar(ScalarMappable(norm, cmap), cax=beside, extend="both")
     bar.set_label(value_label, fontsize=9)
     bar.ax.tick_params(labelsize=8)
-    figure.text(0.72 / whole[0], 1 - 0.2 / whole[1], title, fontsize=10, weight="bold", va="top")
+    figure.text(left / width, 1 - 0.2 / whole, title, fontsize=10, weight="bold", va="top")
     return figure

@@ -388,7 +388,7 @@ EXECUTION = {
     "execution.num_workers": "1",
     "execution.checkpoint_steps": "1",
     "execution.max_steps": "100",
-    "execution.pictures": "false",
+    "execution.pictures": "true",
     "execution.tensorboard": "true",
 }
 

@@ -12,6 +12,7 @@ from epizarr.metrics.correlation import score_by_distance
 from epizarr.nn import Epiphany
 from epizarr.predict import predict_contacts
 from epizarr.train.loop import network_config, train_model
+from epizarr.train.pictures import ValidationPictures
 from epizarr.train.sampler import Sampler, open_samplers
 from epizarr.train.signals import StopRequest
 from epizarr.train.sources import TrainingData, fit_transforms, open_training_data, transformed_mean
@@ -132,3 +133,20 @@ def test_validate__is_given_up_when_a_stop_is_asked_for(held_out, model):
     assert validate(model, sampler, mean, CPU, stop=stop) is not None
     stop.ask(15)
     assert validate(model, sampler, mean, CPU, stop=stop) is None
+
+
+def test_validation_pictures__show_one_window_of_each_third_with_the_most_good_bins(held_out, tmp_path):
+    data, sampler, mean = held_out
+    pictures = ValidationPictures(tmp_path, sampler, "ice", sampler.reader.target_transform)
+    plan = sampler.plan(0)
+    good = [
+        int((~data.sources[0].bad_bin[start : min(start + 100, 4_700)]).sum())  # chr1 is first; both cell types alike
+        for start in plan.start
+    ]
+    thirds = np.array_split(np.arange(len(good)), 3)
+    assert [good[example] for example in pictures.examples] == [max(good[i] for i in third) for third in thirds]
+    assert all(example in third for example, third in zip(pictures.examples, thirds, strict=True))
+    validation = validate(Constant(mean), sampler, mean, CPU, keep=pictures.examples)
+    first, again = (pictures.draw(12, validation.maps, validation.scores).read_bytes() for _ in range(2))
+    assert first == again
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["epoch-0012.png"]
