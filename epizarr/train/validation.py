@@ -160,7 +160,8 @@ def _pooled(found: list[_SourceScores | None]) -> ValidationScores:
     known = [one for one in found if one is not None]
     n_pixels = sum(int(one.scores.n_pixels.sum()) for one in known)
     if len(known) < len(found) or not n_pixels:
-        return ValidationScores(*[float("nan")] * 4, n_pixels=n_pixels)
+        nan = float("nan")
+        return ValidationScores(nan, nan, nan, nan, n_pixels)
     loss = sum(float(one.scores.squared_error.sum()) for one in known) / n_pixels
     return ValidationScores(
         loss=loss,
