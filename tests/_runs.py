@@ -248,7 +248,7 @@ def write_checkpoint(
         config=load_config("small"),
     )
     optimizer = torch.optim.Adam(model.parameters())
-    save_checkpoint(run_dir, card, (model, optimizer), Position(epoch=1, step=10, best_loss=1.0, best_step=10))
+    save_checkpoint(run_dir, card, (model, optimizer), Position(epoch=1, step=10, best_value=1.0, best_step=10))
     return run_dir / "best"
 
 

@@ -35,6 +35,7 @@ SETTINGS = {
     "discriminator.kernel": 3,
     "execution.threads": 1,
     "execution.checkpoint_steps": 3,
+    "execution.pictures": "false",  # they take longer than an epoch
 }
 
 

@@ -26,7 +26,14 @@ from epizarr.io.files import replace_file
 from epizarr.io.places import Place, StorePath, place_of
 from epizarr.io.store import group_path, open_evaluation, read_region
 from epizarr.metrics.correlation import score_by_distance
-from epizarr.report.figures import MapWindow, TrackPanel, contact_figure, distance_figure, figure_png
+from epizarr.report.figures import (
+    MapWindow,
+    TrackPanel,
+    contact_figure,
+    distance_figure,
+    figure_png,
+    value_label,
+)
 from epizarr.report.html import Page, Picture, Section, Table, format_score, render_page
 from epizarr.transforms import Transform
 
@@ -34,12 +41,6 @@ from epizarr.transforms import Transform
 WINDOW_BP, N_WINDOWS = 5_000_000, 4
 #: Rows of the table of scores by distance.
 _N_DISTANCES = 10
-_VALUE_LABELS = {
-    "linear": "{variable}",
-    "log1p": "log(1 + {variable})",
-    "obs_over_exp": "{variable}, observed / expected",
-    "obs_over_exp_log1p": "log(1 + observed / expected)",
-}
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,6 @@ def write_report(
     target = Path(path)
     replace_file(target, render_page(page).encode())
     return target
-
-
-def value_label(transform: Transform, variable: str) -> str:
-    """Say what transformed values are, for an axis."""
-    return _VALUE_LABELS.get(transform.name, f"{variable}, {transform.name}").format(variable=variable)
 
 
 def pick_windows(maps: Maps, regions: Sequence[Region], n_windows: int, window_bp: int) -> list[Window]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from epizarr.transforms import Transform
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
@@ -25,6 +27,12 @@ _DPI = 150
 _SAMPLES_PER_BIN = 4
 #: Columns that a track is drawn with: about what the figure can show.
 _TRACK_COLUMNS = 1200
+_VALUE_LABELS = {
+    "linear": "{variable}",
+    "log1p": "log(1 + {variable})",
+    "obs_over_exp": "{variable}, observed / expected",
+    "obs_over_exp_log1p": "log(1 + observed / expected)",
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,11 @@ class MapWindow:
     maps: tuple[tuple[str, np.ndarray], ...]
     tracks: tuple[TrackPanel, ...]
     value_label: str
+
+
+def value_label(transform: Transform, variable: str) -> str:
+    """Say what transformed values are, for an axis."""
+    return _VALUE_LABELS.get(transform.name, f"{variable}, {transform.name}").format(variable=variable)
 
 
 def rotate_band(band: np.ndarray, first: int, n_bins: int, samples_per_bin: int = _SAMPLES_PER_BIN) -> np.ndarray:
@@ -133,7 +146,7 @@ def contact_figure(window: MapWindow) -> Figure:
         hspace=0.16,
         wspace=0.025,
     )
-    norm = Normalize(*_colour_limits(window.maps[0][1]))
+    norm = Normalize(*colour_limits(window.maps[0][1]))
     cmap = fall_colours()
     axes = []
     for row, (title, band) in enumerate(window.maps):
@@ -203,7 +216,8 @@ def _coarsen(signal: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.fmax.reduceat(signal, starts), np.append(edges[starts], edges[-1])
 
 
-def _colour_limits(band: np.ndarray) -> tuple[float, float]:
+def colour_limits(band: np.ndarray) -> tuple[float, float]:
+    """Ends of a colour scale that most finite values of a map lie between; (0, 1) if there are none."""
     known = band[np.isfinite(band)]
     if not len(known):
         return 0.0, 1.0

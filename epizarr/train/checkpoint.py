@@ -116,8 +116,11 @@ class Position:
         Squared errors and valid pixels of this epoch's steps so far: the running training loss.
     adversarial_sum, discriminator_sum, n_shown
         Adversarial losses of both networks, and windows that the discriminator was shown, in this epoch so far.
-    best_loss, best_step
-        Lowest validation loss so far and the step it was reached at, None before the first.
+    best_value, best_step
+        Best value so far of the score ``training.best_by``, and the step it was reached at. None before the first validation;
+        the value also where the score was never defined.
+    stale_epochs
+        Finished epochs since the best one.
     log_rows
         Rows of ``log.csv`` written so far.
     """
@@ -130,8 +133,9 @@ class Position:
     adversarial_sum: float = 0.0
     discriminator_sum: float = 0.0
     n_shown: int = 0
-    best_loss: float | None = None
+    best_value: float | None = None
     best_step: int | None = None
+    stale_epochs: int = 0
     log_rows: int = 0
 
 
@@ -198,6 +202,8 @@ def save_checkpoint(
     trained: Trained,
     position: Position,
     judge: Trained | None = None,
+    *,
+    suffix: str = "",
 ) -> Path:
     """Write a checkpoint, move the pointers to it, and drop the folders that no pointer names.
 
@@ -216,12 +222,15 @@ def save_checkpoint(
         Where the run stands; ``best`` moves too if this is the best step.
     judge
         The discriminator and its optimiser, where ``card`` has one.
+    suffix
+        Ending of the folder's name, where the same step may be saved again later: a folder that ``last`` names is never
+        replaced.
 
     Returns
     -------
     The checkpoint's folder.
     """
-    folder = run_dir / CHECKPOINT_FOLDER / f"step-{position.step:08d}"
+    folder = run_dir / CHECKPOINT_FOLDER / f"step-{position.step:08d}{suffix}"
     partial = folder.with_name(folder.name + ".partial")
     for stale in (partial, folder):  # left by a run that was killed and has now come here again
         if stale.exists():
@@ -307,7 +316,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     try:
         config = config_from_toml((folder / _CONFIG).read_text(encoding="utf-8"), f"{where}: {_CONFIG}")
         card = _card_from_document(document, config)
-        position = Position(**document["position"])
+        position = _position_from_document(document["position"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         # EpizarrErrors are ValueErrors too: a config or transform that this version refuses names its own problem.
         reason = str(error) if isinstance(error, EpizarrError) else f"{type(error).__name__}: {error}"
@@ -396,6 +405,12 @@ def _card_document(card: ModelCard) -> dict[str, Any]:
         for cell_type, kinds in card.signal_kinds.items()
     }
     return document
+
+
+def _position_from_document(document: dict[str, Any]) -> Position:
+    """Read a position; before format 1.2 the loss alone chose the best checkpoint."""
+    renamed = {"best_value" if name == "best_loss" else name: value for name, value in document.items()}
+    return Position(**renamed)
 
 
 def _card_from_document(document: dict[str, Any], config: TrainConfig) -> ModelCard:

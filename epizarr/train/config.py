@@ -24,6 +24,8 @@ from epizarr.transforms import DEFAULT_TRACK_TRANSFORM, NO_MATCH, TARGET_TRANSFO
 
 Kind = Literal["scientific", "execution"]
 
+#: Validation scores that may choose the best checkpoint, and whether the higher of two is the better.
+BEST_BY = {"loss": False, "pearson": True, "spearman": True}
 #: ``target.transform`` and ``target.min_diagonal`` that stand for "what the variable or the store says".
 DEFAULT_TRANSFORM = "default"
 STORE_MIN_DIAGONAL = -1
@@ -133,8 +135,13 @@ class OptimSettings:
     epochs: int = _field(55, "epochs; in each, every training bin is seen once", least=1)
     lr: float = _field(1e-4, "learning rate of Adam at the start", least=0)
     weight_decay: float = _field(5e-4, "L2 penalty of Adam", least=0)
-    halve_epochs: int = _field(16, "the rate is halved each time after so many epochs", least=1)
-    lr_floor: float = _field(1e-6, "the rate never falls below this", least=0)
+    schedule: str = _field(
+        "halving",
+        "course of the rate: halving, every halve_epochs; cosine, down to lr_floor over the run",
+        choices=("halving", "cosine"),
+    )
+    halve_epochs: int = _field(16, "halving: the rate is halved each time after so many epochs", least=1)
+    lr_floor: float = _field(1e-6, "the rate never falls below this, but for the warm-up", least=0)
     start_at_mean: bool = _field(False, "the untrained network gives the training mean of each offset")
     warmup_steps: int = _field(0, "steps over which the rate rises to its value; 0: it starts there", least=0)
     clip_norm: float = _field(0.0, "norm that gradients are scaled down to where they exceed it; 0: never", least=0)
@@ -149,6 +156,8 @@ class OptimSettings:
         "number format of the networks' products; bfloat16 pays on GPUs, and is slow on a CPU that does not compute in it",
         choices=("float32", "bfloat16"),
     )
+    best_by: str = _field("loss", "validation score that chooses the best checkpoint", choices=tuple(BEST_BY))
+    patience: int = _field(0, "stop after so many epochs in a row without a better best_by; 0: never", least=0)
     mirror: bool = _field(False, "half of the examples, drawn anew each epoch, are read backwards")
     block_windows: int = _field(8, "most consecutive windows that are fetched and shuffled as one block", least=1)
     buffer_blocks: int = _field(16, "least blocks among which windows are shuffled", least=1)
@@ -187,6 +196,8 @@ class ExecutionSettings:
     max_steps: int = _field(
         0, "stop after so many steps, counted from the run's start; 0: run all epochs", kind="execution", least=0
     )
+    pictures: bool = _field(True, "draw a few validation maps after each epoch, into pictures/", kind="execution")
+    tensorboard: bool = _field(False, "log to tensorboard/ too; needs the extra `tensorboard`", kind="execution")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from epizarr.train.sampler import Sampler, Share
+from epizarr.train.signals import outlive_first_signal
 
 #: Tells the stream of dropout masks from others of the same example.
 _DROPOUT = (1,)
@@ -113,6 +114,7 @@ def load_batches(dataset: WindowDataset, num_workers: int) -> Iterator[TensorBat
         batch_size=None,
         num_workers=num_workers,
         multiprocessing_context="forkserver",
+        worker_init_fn=outlive_first_signal,
         # A DataLoader draws its processes' seeds; from the common generator it would change the dropout of the run.
         generator=torch.Generator(),
     )

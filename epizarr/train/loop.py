@@ -9,8 +9,9 @@ Each process of a run calls :func:`train_model`; they go through the same steps,
 
 import dataclasses
 import math
+import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,15 +44,28 @@ from epizarr.train.config import (
     differing_fields,
 )
 from epizarr.train.dataset import WindowDataset, load_batches, prefetched
-from epizarr.train.log import EpochRow, RunLog
+from epizarr.train.log import (
+    CSV_FILE,
+    TENSORBOARD_FOLDER,
+    EpochLog,
+    EpochRow,
+    RunLog,
+    TensorBoardLog,
+    require_tensorboard,
+)
+from epizarr.train.pictures import ValidationPictures
+from epizarr.train.provenance import PROVENANCE_FILE, append_start, describe_start
 from epizarr.train.ranks import Ranks
 from epizarr.train.reader import fast_decoding
-from epizarr.train.sampler import open_samplers
+from epizarr.train.sampler import Sampler, open_samplers
+from epizarr.train.schedule import learning_rate
+from epizarr.train.selection import is_stopped_early, next_epoch
+from epizarr.train.signals import StopRequest
 from epizarr.train.sources import TrainingData, fit_transforms, open_training_data, transformed_mean
 from epizarr.train.step import Learner, StepSums
-from epizarr.train.validation import validate
+from epizarr.train.validation import Validation, ValidationScores, validate
 
-_CONFIG, _LOG = "config.toml", "log.csv"
+_CONFIG = "config.toml"
 #: Name of the lease on a run's folder.
 _LEASE = "run"
 
@@ -86,22 +100,25 @@ class TrainResult:
     run_dir
         The run's folder.
     best
-        Checkpoint of the lowest validation loss; None if no epoch was finished.
+        Checkpoint that ``training.best_by`` chose; None if no epoch was finished.
     last
-        Latest checkpoint.
+        Latest checkpoint; None if the run was stopped before it had one.
     is_finished
-        False if ``execution.max_steps`` stopped the run.
-    best_loss
-        Lowest validation loss; None as for ``best``.
+        False if ``execution.max_steps`` or a stop request ended the call, and the run may go on.
+    is_early
+        Whether the run is finished because ``training.patience`` epochs brought nothing better.
+    best_value
+        Best value of ``training.best_by``; None as for ``best``, and where it was never defined.
     rows
         The log.
     """
 
     run_dir: Path
     best: Path | None
-    last: Path
+    last: Path | None
     is_finished: bool
-    best_loss: float | None
+    is_early: bool
+    best_value: float | None
     rows: tuple[EpochRow, ...]
 
 
@@ -114,6 +131,8 @@ def train_model(
     progress: TrainProgress | None = None,
     take_over: bool = False,
     ranks: Ranks | None = None,
+    stop: StopRequest | None = None,
+    command: Sequence[str] = (),
 ) -> TrainResult:
     """Train a network on a store, or go on where an earlier call in the same folder stopped.
 
@@ -124,7 +143,8 @@ def train_model(
     config
         What to train; see :func:`~epizarr.train.config.load_config`.
     run_dir
-        Folder of the run: ``config.toml`` (resolved), ``log.csv``, ``checkpoints/``, and the links ``best`` and ``last``.
+        Folder of the run: ``config.toml`` (resolved), ``provenance.json``, ``log.csv``, ``pictures/``, ``checkpoints/``, and the
+        links ``best`` and ``last``.
     cell_types
         Cell types to train on, instead of those of the config.
     progress
@@ -134,6 +154,11 @@ def train_model(
     ranks
         Which of several processes this is (:func:`epizarr.train.ranks.joined_ranks`); all call this function with the same
         arguments and see the same folders. By default it is the only one.
+    stop
+        Once it is set in any process, the step that is going on is finished, a checkpoint written, and the call returns
+        (:func:`~epizarr.train.signals.stop_on_signals`).
+    command
+        Command line, for ``provenance.json``.
 
     Returns
     -------
@@ -142,7 +167,8 @@ def train_model(
     Raises
     ------
     ConfigError
-        If the folder holds a run with other scientific settings, or the store lacks something; before any work.
+        If the folder holds a run with other scientific settings, the store lacks something, or TensorBoard is asked for and not
+        installed; before any work.
     SplitError
         If regions cannot be used or lie too close together.
     CheckpointError
@@ -172,6 +198,8 @@ def train_model(
             ConfigError, f"run folder {run_dir} holds another run; give a new folder, or these settings back", changed
         )
     network, judge = network_config(data.config), discriminator_config(data.config)
+    if data.config.execution.tensorboard:
+        require_tensorboard()
     with ExitStack() as stack:
 
         def lead() -> _Start:
@@ -179,36 +207,38 @@ def train_model(
             held.append(stack.enter_context(Lease.acquire(run_dir, _LEASE, take_over)))
             _sweep(run_dir)
             replace_file(run_dir / _CONFIG, config_toml(data.config).encode())
-            return _prepare(data, network, judge, run_dir)
+            start = _prepare(data, network, judge, run_dir)
+            append_start(run_dir, describe_start(data, ranks.device, step=start.position.step, command=command))
+            return start
 
         held: list[Lease] = []
         stack.enter_context(_torch_settings(data.config.execution.threads))
         start = ranks.from_lead(lead)
-        return _train(data, start, run_dir, ranks, progress, held[0] if ranks.is_lead else None)
+        return _train(data, start, run_dir, ranks, progress, held[0] if held else None, stop or StopRequest())
 
 
 @dataclass(frozen=True)
 class _Start:
     """Where a run begins or goes on: what all processes must agree on.
 
-    ``checkpoint`` is the folder to go on from; of a new run, ``mean`` is the transformed target's training mean of each offset.
+    ``checkpoint`` is the folder to go on from, None of a new run; ``mean`` is the transformed target's training mean of
+    each offset.
     """
 
     card: ModelCard
     position: Position
     checkpoint: Path | None
-    mean: np.ndarray | None
+    mean: np.ndarray
 
 
 def _prepare(data: TrainingData, network: NetworkConfig, judge: DiscriminatorConfig | None, run_dir: Path) -> _Start:
-    if (run_dir / "last").is_symlink():
-        checkpoint = load_checkpoint(run_dir / "last")
-        card = _resumed_card(checkpoint, data)
-        settle_checkpoints(run_dir, checkpoint.position)
-        return _Start(card, checkpoint.position, checkpoint.path, None)
-    card = _new_card(data, network, judge)
-    needs_mean = data.config.training.start_at_mean or judge is not None
-    return _Start(card, Position(), None, transformed_mean(data, card.target_transform) if needs_mean else None)
+    if not (run_dir / "last").is_symlink():
+        card = _new_card(data, network, judge)
+        return _Start(card, Position(), None, transformed_mean(data, card.target_transform))
+    checkpoint = load_checkpoint(run_dir / "last")
+    card = _resumed_card(checkpoint, data)
+    settle_checkpoints(run_dir, checkpoint.position)
+    return _Start(card, checkpoint.position, checkpoint.path, transformed_mean(data, card.target_transform))
 
 
 def _learner(start: _Start, config: TrainConfig, device: torch.device) -> Learner:
@@ -220,21 +250,20 @@ def _learner(start: _Start, config: TrainConfig, device: torch.device) -> Learne
     if start.checkpoint is not None:
         load_training_state(load_checkpoint(start.checkpoint), *learner.trained())
         return learner
-    if start.mean is not None:
-        mean = torch.from_numpy(start.mean)
-        with torch.no_grad():
-            if config.training.start_at_mean:
-                # Otherwise the first steps move every hidden unit alike towards the mean, and it may stay constant.
-                generator.fc2.bias.copy_(mean)
-            if judge is not None:
-                judge.fill.copy_(mean)
+    mean = torch.from_numpy(start.mean)
+    with torch.no_grad():
+        if config.training.start_at_mean:
+            # Otherwise the first steps move every hidden unit alike towards the mean, and the network may stay constant.
+            generator.fc2.bias.copy_(mean)
+        if judge is not None:
+            judge.fill.copy_(mean)
     return learner
 
 
 def _sweep(run_dir: Path) -> None:
     """Remove temporary files that a killed run left; other people's files in the folder stay, whatever they are called."""
     for path in run_dir.iterdir():
-        if is_partial(path.name, _CONFIG) or is_partial(path.name, _LOG):
+        if any(is_partial(path.name, name) for name in (_CONFIG, CSV_FILE, PROVENANCE_FILE)):
             path.unlink(missing_ok=True)
     Ledger(work_folder(run_dir, _LEASE)).sweep_partial()
 
@@ -246,17 +275,32 @@ def _train(
     ranks: Ranks,
     progress: TrainProgress | None,
     lease: Lease | None,
+    stop: StopRequest,
 ) -> TrainResult:
     """Run the epochs that are left. ``lease`` is the lead's; the other ranks write nothing."""
     config, settings, card, position = data.config, data.config.training, start.card, start.position
     learner = _learner(start, config, ranks.device)
-    log = RunLog(run_dir / _LOG, position.log_rows) if lease is not None else None
     train, held_out = open_samplers(data, card.target_transform, card.track_transforms)
+    records = None if lease is None else _Records(run_dir, card, position, held_out, config)
+    saved = position
 
-    def save() -> None:
+    def save(suffix: str = "") -> None:
+        nonlocal saved
+        saved = position
         if lease is not None:
             lease.check()
-            save_checkpoint(run_dir, card, learner.trained()[0], position, learner.trained()[1])
+            trained, judge = learner.trained()
+            save_checkpoint(run_dir, card, trained, position, judge=judge, suffix=suffix)
+
+    def result(*, is_finished: bool) -> TrainResult:
+        is_early = is_finished and position.epoch < settings.epochs
+        return _result(run_dir, position, records, is_finished=is_finished, is_early=is_early)
+
+    def stopped() -> TrainResult:
+        """Save what no checkpoint holds yet, and end the call."""
+        if position != saved:
+            save(suffix="-stopped")  # where the epoch's validation is still to come, this step will be saved again
+        return result(is_finished=False)
 
     try:
         epochs, max_steps = range(position.epoch, settings.epochs), config.execution.max_steps
@@ -264,12 +308,16 @@ def _train(
         batches = prefetched(load_batches(dataset, config.execution.num_workers), ranks.device)
         learner.train()
         for epoch in epochs:
+            if is_stopped_early(position, settings):
+                break
             began = time.perf_counter()
             n_steps = train.n_steps(epoch)
             while position.epoch_step < n_steps:
+                if _is_stopped(stop, ranks):
+                    return stopped()
                 if 0 < max_steps <= position.step:
-                    return _result(run_dir, position, log, is_finished=False)
-                learner.set_rate(learning_rate(settings, epoch, position.step))
+                    return result(is_finished=False)
+                learner.set_rate(learning_rate(settings, epoch + position.epoch_step / n_steps, position.step))
                 sums = learner.step(next(batches), ranks)
                 position = _advanced(position, sums)
                 if progress is not None:
@@ -278,29 +326,91 @@ def _train(
                 is_due = position.step % config.execution.checkpoint_steps == 0 or position.step == max_steps
                 if is_due and position.epoch_step < n_steps:  # an epoch's last step is saved with its validation
                     save()
-            scores = validate(
-                learner.generator, WindowDataset(held_out, range(1)), card.network.n_offsets, ranks.device
-            )
-            _check_finite(scores.loss, f"validation loss of epoch {epoch + 1}")
-            row = EpochRow(
-                epoch + 1,
-                position.step,
-                learning_rate(settings, epoch, position.step - 1),
-                position.loss_sum / max(position.n_pixels, 1),
-                scores.loss,
-                scores.mean_pearson,
-                round(time.perf_counter() - began, 3),
-            )
-            if log is not None and lease is not None:
+            keep = () if records is None else records.examples
+            validation = validate(learner.generator, held_out, start.mean, ranks, keep=keep, stop=stop)
+            if validation is None:
+                return stopped()
+            _check_finite(validation.scores.loss, f"validation loss of epoch {epoch + 1}")
+            row = _row(position, epoch, n_steps, settings, validation.scores, time.perf_counter() - began)
+            if records is not None and lease is not None:
                 lease.check()
-                log.append(row)
-            position = _next_epoch(position, scores.loss)
+                records.add(row, validation)
+            position = next_epoch(position, validation.scores, settings)
             save()
             if progress is not None:
                 progress.on_epoch(row)
     finally:
         train.reader.close()
-    return _result(run_dir, position, log, is_finished=True)
+        if records is not None:
+            records.close()
+    return result(is_finished=True)
+
+
+class _Records:
+    """What the lead writes of each epoch: the table, TensorBoard's events, pictures."""
+
+    def __init__(
+        self, run_dir: Path, card: ModelCard, position: Position, held_out: Sampler, config: TrainConfig
+    ) -> None:
+        self.table = RunLog(run_dir / CSV_FILE, position.log_rows)
+        self._logs: list[EpochLog] = [self.table]
+        if config.execution.tensorboard:
+            self._logs.append(TensorBoardLog(run_dir / TENSORBOARD_FOLDER, position.step))
+        self._pictures: ValidationPictures | None = None
+        if config.execution.pictures:
+            self._pictures = ValidationPictures(run_dir, held_out, card.target_variable, card.target_transform)
+
+    @property
+    def examples(self) -> Collection[int]:
+        """Validation windows whose maps are drawn."""
+        return () if self._pictures is None else self._pictures.examples
+
+    def add(self, row: EpochRow, validation: Validation) -> None:
+        """Write an epoch."""
+        for each in self._logs:
+            each.append(row)
+        if self._pictures is not None:
+            self._pictures.draw(row.epoch, validation.maps, validation.scores)
+
+    def close(self) -> None:
+        """Let go of open files."""
+        for each in self._logs:
+            each.close()
+
+
+def _is_stopped(stop: StopRequest, ranks: Ranks) -> bool:
+    """Whether any process was asked to stop; then all were."""
+    (n_asked,) = ranks.sum_numbers(float(stop.is_set))
+    if n_asked:
+        stop.ask(signal.SIGTERM)
+    return n_asked > 0
+
+
+def _row(
+    position: Position,
+    epoch: int,
+    n_steps: int,
+    settings: OptimSettings,
+    scores: ValidationScores,
+    seconds: float,
+) -> EpochRow:
+    return EpochRow(
+        epoch=epoch + 1,
+        step=position.step,
+        lr=learning_rate(settings, epoch + 1 - 1 / n_steps, position.step - 1),
+        train_loss=position.loss_sum / max(position.n_pixels, 1),
+        train_adversarial=_mean(position.adversarial_sum, position.n_shown),
+        train_discriminator=_mean(position.discriminator_sum, position.n_shown),
+        validation_loss=scores.loss,
+        validation_pearson=scores.pearson,
+        validation_spearman=scores.spearman,
+        validation_skill=scores.skill,
+        seconds=round(seconds, 3),
+    )
+
+
+def _mean(total: float, number: int) -> float:
+    return total / number if number else math.nan
 
 
 def _check_finite(loss: float, what: str) -> None:
@@ -322,29 +432,6 @@ def _advanced(position: Position, sums: StepSums) -> Position:
         discriminator_sum=position.discriminator_sum + sums.discriminator,
         n_shown=position.n_shown + sums.n_shown,
     )
-
-
-def _next_epoch(position: Position, validation_loss: float) -> Position:
-    is_best = position.best_loss is None or validation_loss < position.best_loss
-    return dataclasses.replace(
-        position,
-        epoch=position.epoch + 1,
-        epoch_step=0,
-        loss_sum=0.0,
-        n_pixels=0,
-        adversarial_sum=0.0,
-        discriminator_sum=0.0,
-        n_shown=0,
-        best_loss=validation_loss if is_best else position.best_loss,
-        best_step=position.step if is_best else position.best_step,
-        log_rows=position.log_rows + 1,
-    )
-
-
-def learning_rate(settings: OptimSettings, epoch: int, step: int) -> float:
-    """Rate of a step (epoch and step from 0): halved every ``halve_epochs``, never below the floor, after a linear rise."""
-    lr = max(settings.lr * 0.5 ** (epoch // settings.halve_epochs), settings.lr_floor)
-    return lr * min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else lr
 
 
 def network_config(config: TrainConfig) -> NetworkConfig:
@@ -427,10 +514,18 @@ def _resumed_card(checkpoint: Checkpoint, data: TrainingData) -> ModelCard:
     return ModelCard(**values | {"config": data.config})
 
 
-def _result(run_dir: Path, position: Position, log: RunLog | None, *, is_finished: bool) -> TrainResult:
-    best = run_dir / "best" if position.best_loss is not None else None
-    rows = () if log is None else tuple(log.rows)
-    return TrainResult(run_dir, best, run_dir / "last", is_finished, position.best_loss, rows)
+def _result(
+    run_dir: Path, position: Position, records: _Records | None, *, is_finished: bool, is_early: bool
+) -> TrainResult:
+    return TrainResult(
+        run_dir=run_dir,
+        best=run_dir / "best" if position.best_step is not None else None,
+        last=run_dir / "last" if (run_dir / "last").is_symlink() else None,
+        is_finished=is_finished,
+        is_early=is_early,
+        best_value=position.best_value,
+        rows=() if records is None else tuple(records.table.rows),
+    )
 
 
 def _run_config(run_dir: Path) -> TrainConfig | None:

@@ -12,6 +12,7 @@ from tests._training import train_tiny
 pytestmark = pytest.mark.fault
 
 N_UNIFORM = 20
+SETTINGS = ("execution.pictures=true",)
 #: Calls in which something appears on disk, and how many of each are hit.
 WRITES = {
     "os.replace": 8,  # config, log, checkpoint folders, links
@@ -31,14 +32,14 @@ def store(tmp_path_factory) -> Path:
 def whole(store, tmp_path_factory):
     """Uninterrupted run: what it leaves, how long it takes, and how often it calls each writer."""
     run_dir = tmp_path_factory.mktemp("whole") / "run"
-    child = run_child(train_tiny, (store, run_dir), count=list(WRITES))
+    child = run_child(train_tiny, (store, run_dir, SETTINGS), count=list(WRITES))
     assert child.exitcode == 0, child.error
     return what_is_left(run_dir), child
 
 
 def what_is_left(run_dir: Path) -> dict[str, object]:
-    """Every file but the log, the links, and the log without its wall times."""
-    left: dict[str, object] = dict(tree_digest(run_dir, ignore=["log.csv"]))
+    """Every file but the logs, the links, and the log without its wall times."""
+    left: dict[str, object] = dict(tree_digest(run_dir, ignore=["log.csv", "provenance.json"]))
     left |= {name: str((run_dir / name).readlink()) for name in ("best", "last")}
     with (run_dir / "log.csv").open(newline="") as file:
         left["log"] = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
@@ -47,8 +48,8 @@ def what_is_left(run_dir: Path) -> dict[str, object]:
 
 def kill_and_resume(store: Path, run_dir: Path, kill_at: float | Phase) -> bool:
     """Whether the child was killed before its end; the run is finished by the same command."""
-    was_killed = run_child(train_tiny, (store, run_dir), kill_at=kill_at).was_killed
-    again = run_child(train_tiny, (store, run_dir))
+    was_killed = run_child(train_tiny, (store, run_dir, SETTINGS), kill_at=kill_at).was_killed
+    again = run_child(train_tiny, (store, run_dir, SETTINGS))
     assert again.exitcode == 0, again.error
     return was_killed
 
@@ -74,6 +75,6 @@ def test_train_model__killed_inside_a_write_resumes_to_the_same_bytes(store, who
 def test_train_model__killed_over_and_over_resumes_to_the_same_bytes(store, whole, tmp_path):
     left, _ = whole
     for _ in range(6):
-        assert run_child(train_tiny, (store, tmp_path / "run"), kill_at=Phase("os.replace", 7)).was_killed
+        assert run_child(train_tiny, (store, tmp_path / "run", SETTINGS), kill_at=Phase("os.replace", 7)).was_killed
     kill_and_resume(store, tmp_path / "run", Phase("os.replace", 6))
     assert what_is_left(tmp_path / "run") == left

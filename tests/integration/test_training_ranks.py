@@ -110,7 +110,7 @@ def test_train_rank__two_processes_come_to_the_parameters_of_one(one, two):
     for name, value in single.judge().state_dict().items():
         torch.testing.assert_close(double.judge().state_dict()[name], value, rtol=0, atol=1e-5)
     assert double.position.n_pixels == single.position.n_pixels
-    np.testing.assert_allclose(double.position.best_loss, single.position.best_loss, rtol=1e-5)
+    np.testing.assert_allclose(double.position.best_value, single.position.best_value, rtol=1e-5)
 
 
 @pytest.mark.fault

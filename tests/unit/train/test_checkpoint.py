@@ -162,7 +162,7 @@ def test_save_checkpoint__keeps_best_and_last_only(tmp_path, written):
     model = card.model()
     optimizer = torch.optim.Adam(model.parameters())
     for step in (1, 2, 3):
-        save_checkpoint(tmp_path, card, (model, optimizer), Position(step=step, best_loss=1.0, best_step=1))
+        save_checkpoint(tmp_path, card, (model, optimizer), Position(step=step, best_value=1.0, best_step=1))
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-00000001", "step-00000003"]
     assert (load_checkpoint(tmp_path / "best").step, load_checkpoint(tmp_path / "last").step) == (1, 3)
 
@@ -176,11 +176,23 @@ def test_settle_checkpoints__moves_best_that_a_kill_left_behind(tmp_path, writte
     card = load_checkpoint(written / "best")
     model = card.model()
     optimizer = torch.optim.Adam(model.parameters())
-    save_checkpoint(tmp_path, card, (model, optimizer), Position(step=1, best_loss=2.0, best_step=1))
+    save_checkpoint(tmp_path, card, (model, optimizer), Position(step=1, best_value=2.0, best_step=1))
     old = (tmp_path / "best").readlink()
-    save_checkpoint(tmp_path, card, (model, optimizer), Position(step=2, best_loss=1.0, best_step=2))
+    save_checkpoint(tmp_path, card, (model, optimizer), Position(step=2, best_value=1.0, best_step=2))
     shutil.copytree(tmp_path / "last", tmp_path / old)
     (tmp_path / "best").unlink()
     (tmp_path / "best").symlink_to(old)
-    settle_checkpoints(tmp_path, Position(step=2, best_loss=1.0, best_step=2))
+    settle_checkpoints(tmp_path, Position(step=2, best_value=1.0, best_step=2))
     assert load_checkpoint(tmp_path / "best").step == 2
+
+
+def test_load_checkpoint__reads_the_best_loss_of_format_1_1(run_dir):
+    def age(document) -> None:
+        position = document["position"]
+        position["best_loss"] = position.pop("best_value")
+        del position["stale_epochs"]
+        document["checkpoint_version"] = "1.1"
+
+    edit(run_dir, age)
+    position = load_checkpoint(run_dir / "best").position
+    assert (position.best_value, position.best_step, position.stale_epochs) == (1.0, 10, 0)
