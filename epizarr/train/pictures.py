@@ -1,7 +1,8 @@
 """``RUNDIR/pictures``: after each epoch, what the network predicts for a few windows of the validation regions.
 
 The windows and the colour scale are the same in all epochs of a run, so that its pictures can be leafed through. Their maps
-come from the validation itself; drawing three windows of 200 bins takes about half a second an epoch and a few MB.
+come from the validation itself. Drawing three windows was measured at 0.6 s an epoch for 200 bins and 100 offsets, 1.2 s for
+400 and 200.
 """
 
 from collections.abc import Mapping
