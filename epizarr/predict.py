@@ -60,7 +60,7 @@ _LOG = logging.getLogger(__name__)
 BLOCK_BINS = 4 * BAND_ROWS
 #: Most bins that the trunk runs at once.
 TRUNK_BINS = 1000
-#: Tiles that the LSTMs run at once, unless told.
+#: Tiles that the core runs at once, unless told.
 BATCH_SIZE = 32
 #: What one task may use unless told: the published 5-kb network needs about 2 GiB.
 MAX_TASK_BYTES = 4 << 30
@@ -157,12 +157,12 @@ def predict_contacts(
     out
         Store to write to, made if it is not there. Default: ``store``.
     tile_bins
-        Bins that the LSTMs see at once. Default: the length of the training windows.
+        Bins that the core sees at once. Default: the length of the training windows.
     overlap_bins
         Bins shared by two neighbouring tiles, which are cross-faded. Default: a quarter of a tile, a third more work than
         without.
     batch_size
-        Most tiles that the LSTMs run at once.
+        Most tiles that the core runs at once.
     torch_threads
         torch threads of a task; the values depend on it in the last bit. One is as fast as more where several tasks run.
     max_task_bytes

@@ -1,7 +1,7 @@
 """The networks: tensors in, tensors out. The only part of the library's core that imports torch.
 
-``trunk`` runs the convolutions once for all overlapping windows, ``epiphany`` is the generator, ``losses`` what it
-is trained with, ``inference`` predicts along whole chromosomes.
+``trunk`` runs the convolutions once for all overlapping windows, ``cores`` joins neighbouring bins, ``epiphany`` is the
+generator made of both, ``losses`` what it is trained with, ``inference`` predicts along whole chromosomes.
 """
 
 from epizarr.nn.epiphany import Epiphany, NetworkConfig

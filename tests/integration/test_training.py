@@ -357,8 +357,10 @@ SCIENTIFIC = {
     "network.adaptive_pool": "4",
     "network.dropout": "0.2",
     "network.dropout_masks": "per_window",
+    "network.core": "conv",
     "network.hidden": "9",
     "network.n_layers": "1",
+    "network.n_heads": None,  # of a transformer: below
     "network.head_hidden": "9",
     "network.final_relu": "always",
     "training.seed": "1",
@@ -419,6 +421,11 @@ def test_config__scientific_field_changes_the_result_of_two_steps(store, tmp_pat
 @pytest.mark.parametrize(("key", "value"), [(k, v) for k, v in EXECUTION.items() if v is not None])
 def test_config__execution_field_changes_nothing(store, tmp_path, plain, key, value):
     assert two_steps(store, tmp_path / "run", [f"{key}={value}"]) == plain
+
+
+def test_config__heads_of_a_transformer_change_the_result_of_two_steps(store, tmp_path):
+    runs = [two_steps(store, tmp_path / n, ["network.core=transformer", f"network.n_heads={n}"]) for n in "84"]
+    assert runs[0] != runs[1]
 
 
 def test_config__threads_change_the_last_bits_at_most(store, tmp_path, plain):
