@@ -51,6 +51,7 @@ from epizarr.io.track_kinds import stored_kinds, unlike_training
 from epizarr.nn import Epiphany, NetworkConfig, predict_stripes, prediction_bytes
 from epizarr.tiles import bins_needed
 from epizarr.train.checkpoint import Checkpoint, load_checkpoint
+from epizarr.train.seen import seen_in_training
 from epizarr.transforms import Transform, network_input
 from epizarr.windows import cut_padded, track_extent
 
@@ -137,7 +138,8 @@ def predict_contacts(
     """Predict the contacts of a cell type and write them into a store.
 
     The same call again resumes a run that was stopped and does nothing to one that is complete. A track that seems to hold
-    another kind of signal than in training is told of in the log, as a warning (:func:`epizarr.io.track_kinds.unlike_training`).
+    another kind of signal than in training is told of in the log, as a warning (:func:`epizarr.io.track_kinds.unlike_training`);
+    so are regions and a cell type that were seen in training (:func:`epizarr.train.seen.seen_in_training`).
     Memory of one task: :func:`prediction_task_bytes`; before the tasks, tracks that are matched are read whole, one at a time
     (:func:`epizarr.io.track_binding.fit_own_quantiles`).
 
@@ -341,6 +343,8 @@ def _plan(
         "epizarr_version": __version__,
         **({"track_matches": json.dumps(matches, sort_keys=True)} if matches else {}),
     }
+    for sentence in seen_in_training(checkpoint, assembly, cell_type, [assembly.region(text) for text in texts]):
+        _LOG.warning("checkpoint %s: %s", checkpoint.path, sentence)
     job = _Job(
         store=store,
         out=out,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from epizarr.train.checkpoint import Checkpoint, load_checkpoint
     from epizarr.train.config import NAMED_CONFIGS, TrainConfig, config_fields, config_toml, load_config
     from epizarr.train.loop import TrainResult, train_model
+    from epizarr.train.released_weights import import_weights
 
 _PUBLIC = {
     "Checkpoint": "checkpoint",
@@ -23,6 +24,7 @@ _PUBLIC = {
     "load_config": "config",
     "TrainResult": "loop",
     "train_model": "loop",
+    "import_weights": "released_weights",
 }
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "TrainResult",
     "config_fields",
     "config_toml",
+    "import_weights",
     "load_checkpoint",
     "load_config",
     "train_model",

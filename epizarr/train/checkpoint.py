@@ -163,7 +163,7 @@ def save_checkpoint(
     run_dir: Path,
     card: ModelCard,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None,
     position: Position,
 ) -> Path:
     """Write a checkpoint, move the pointers to it, and drop the folders that no pointer names.
@@ -178,7 +178,7 @@ def save_checkpoint(
     card
         What the network is.
     model, optimizer
-        What is trained.
+        What is trained; without an optimiser, the checkpoint predicts and cannot be trained on.
     position
         Where the run stands; ``best`` moves too if this is the best step.
 
@@ -195,11 +195,11 @@ def save_checkpoint(
     save_file(
         {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, partial / _MODEL
     )
-    save_file(_training_tensors(model, optimizer), partial / _TRAINING)
-    document = {
-        "checkpoint_version": CHECKPOINT_VERSION,
-        "model_sha256": file_sha256(partial / _MODEL),
-        "training_sha256": file_sha256(partial / _TRAINING),
+    document = {"checkpoint_version": CHECKPOINT_VERSION, "model_sha256": file_sha256(partial / _MODEL)}
+    if optimizer is not None:
+        save_file(_training_tensors(model, optimizer), partial / _TRAINING)
+        document["training_sha256"] = file_sha256(partial / _TRAINING)
+    document |= {
         "position": dataclasses.asdict(position),
         **_card_document(card),
     }
@@ -279,6 +279,22 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     raise_all(CheckpointError, where, problems)
     fields = {f.name: getattr(card, f.name) for f in dataclasses.fields(card)}
     return Checkpoint(**fields, state=state, position=position, sha256=sha256, path=folder)
+
+
+def check_resumable(run_dir: Path) -> None:
+    """Refuse a run folder whose last checkpoint holds no training state, before anything is written to it.
+
+    Raises
+    ------
+    CheckpointError
+        If there is such a checkpoint, as imported weights have.
+    """
+    last = run_dir / "last"
+    if last.is_symlink() and not (last / _TRAINING).is_file():
+        raise CheckpointError(
+            f"run folder {run_dir}: its checkpoint has no {_TRAINING} (imported weights have none), so it can predict but not "
+            "be trained on. Train in a new folder."
+        )
 
 
 def load_training_state(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

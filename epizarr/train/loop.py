@@ -25,6 +25,7 @@ from epizarr.train.checkpoint import (
     Checkpoint,
     ModelCard,
     Position,
+    check_resumable,
     load_checkpoint,
     load_training_state,
     save_checkpoint,
@@ -136,7 +137,7 @@ def train_model(
     SplitError
         If regions cannot be used or lie too close together.
     CheckpointError
-        If the run's last checkpoint is damaged or was made from other input files.
+        If the run's last checkpoint is damaged, was made from other input files, or holds no training state.
     LeaseError
         If another process trains in this folder, or has taken it over.
     StoreError
@@ -150,6 +151,7 @@ def train_model(
     >>> train_model("atlas.zarr", config, "runs/first", cell_types=["GM12878"]).best  # doctest: +SKIP
     """
     run_dir = local_path(run_dir)
+    check_resumable(run_dir)
     previous = _run_config(run_dir)
     with fast_decoding(store):
         data = open_training_data(store, config, cell_types=cell_types, previous=previous)
