@@ -49,8 +49,11 @@ def command(
 ) -> None:
     """Make a checkpoint from released weights, for prediction.
 
-    Only tensors are read; a file that holds anything else is refused and not run. All names and shapes are compared with the
-    published 10 kb and 5 kb networks. The published channels are DNase, H3K27ac, H3K4me3, H3K27me3, CTCF.
+    Only tensors are read; what else a file holds is refused and not run.
+
+    All names and shapes are compared with the published 10 kb and 5 kb networks.
+
+    The published channels are DNase, H3K27ac, H3K4me3, H3K27me3, CTCF.
     """
     from epizarr.io.chromsizes import open_assembly
     from epizarr.io.store import store_assembly

@@ -246,10 +246,10 @@ class CoreShape:
         """Bound the numbers that a forward pass in training keeps for its gradient; the features are not counted."""
         steps, width, hidden, n = batch * n_bins, self.width, self.hidden, self.n_layers
         if self.core == "bilstm":
-            # Of each direction: four gates, cell and output twice over (as computed, and as the library's reserve).
-            return n * steps * (2 * 8 * hidden + 2 * width)
+            # Of each direction: four gates, cell and output, as computed and in the library's reserve; both joined, the sum.
+            return n * steps * (2 * 14 * hidden + 2 * width)
         if self.core == "conv":
-            return n * steps * 4 * width
+            return n * steps * 5 * width
         if self.core == "dilated":
             return steps * (2 * width + n * (4 * width + 3 * hidden))
         scores = 3 * batch * self.n_heads * n_bins * n_bins

@@ -161,10 +161,10 @@ def train_model(
             ConfigError, f"run folder {run_dir} holds another run; give a new folder, or these settings back", changed
         )
     network = network_config(data.config)
-    device = _device(data.config)
+    device = check_device(data.config)
     run_dir.mkdir(parents=True, exist_ok=True)
     threads = data.config.execution.threads
-    with Lease.acquire(run_dir, _LEASE, take_over) as lease, _torch_settings(threads):
+    with Lease.acquire(run_dir, _LEASE, take_over) as lease, torch_settings(threads):
         _sweep(run_dir)
         replace_file(run_dir / _CONFIG, config_toml(data.config).encode())
         return _train(data, network, run_dir, device, progress, lease)
@@ -370,7 +370,8 @@ def _run_config(run_dir: Path) -> TrainConfig | None:
     return config_from_toml(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
 
 
-def _device(config: TrainConfig) -> torch.device:
+def check_device(config: TrainConfig) -> torch.device:
+    """Return the device that a config names, or raise :class:`ConfigError` if this machine has none of it."""
     device = torch.device(config.execution.device)
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         raise ConfigError(
@@ -381,7 +382,7 @@ def _device(config: TrainConfig) -> torch.device:
 
 
 @contextmanager
-def _torch_settings(threads: int) -> Iterator[None]:
+def torch_settings(threads: int) -> Iterator[None]:
     """Use so many torch threads and leave the caller's number and random state as they were."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
