@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 _HELP = "\n\n".join(
     (
         "Train a network that predicts Hi-C contacts from tracks.",
-        "[bold]What it does.[/bold] The network sees windows of the training regions: their tracks go in, a contact map comes out, "
-        "and each step changes the network so that its map comes nearer the measured one. An epoch shows it every training bin "
-        "once. After each epoch it is scored on the validation regions, which it does not learn from; the best network so far is "
-        "kept as [bold]best[/bold]. Test regions are never read: keep them for `epizarr evaluate`.",
+        "[bold]What it does.[/bold] The network sees windows of the training regions: their tracks go in, a contact map comes "
+        "out, and each step changes the network so that its map comes nearer the measured one. An epoch shows it every "
+        "training bin once. After each epoch it is scored on the validation regions, which it does not learn from; the best "
+        "network so far is kept as [bold]best[/bold]. Test regions are never read: keep them for `epizarr evaluate`.",
         "[bold]What is needed.[/bold] A store with tracks and contacts of one cell type or more (`epizarr ingest`), and regions "
         "for training, validation and test: whole chromosomes, or regions at least 1.2 Mb apart for the published networks. They "
-        "are keys of the configuration: --set \"splits.train=['chr1', 'chr2']\", and so on. Begin with --config small, made for a "
-        "laptop; `epizarr config show small` prints every key with what it means. --dry-run says what a run will need.",
+        "are keys of the configuration: --set \"splits.train=['chr1', 'chr2']\", and so on. Begin with --config small, made for "
+        "a laptop; `epizarr config show small` prints every key with what it means. --dry-run says what a run will need.",
         "[bold]What comes out.[/bold] A folder with the checkpoints [bold]best[/bold] and [bold]last[/bold], the resolved "
         "config.toml, and log.csv with a line an epoch. In it the validation loss should fall for many epochs; where it rises "
         "while the training loss still falls, the network learns its regions by heart, and [bold]best[/bold] is from before.",

@@ -195,7 +195,7 @@ def save_checkpoint(
     save_file(
         {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, partial / _MODEL
     )
-    document = {"checkpoint_version": CHECKPOINT_VERSION, "model_sha256": file_sha256(partial / _MODEL)}
+    document: dict[str, Any] = {"checkpoint_version": CHECKPOINT_VERSION, "model_sha256": file_sha256(partial / _MODEL)}
     if optimizer is not None:
         save_file(_training_tensors(model, optimizer), partial / _TRAINING)
         document["training_sha256"] = file_sha256(partial / _TRAINING)
