@@ -51,6 +51,7 @@ from epizarr.io.track_kinds import stored_kinds, unlike_training
 from epizarr.nn import Epiphany, NetworkConfig, predict_stripes, prediction_bytes
 from epizarr.tiles import bins_needed
 from epizarr.train.checkpoint import Checkpoint, load_checkpoint
+from epizarr.train.seen import seen_in_training
 from epizarr.transforms import Transform, network_input
 from epizarr.windows import cut_padded, track_extent
 
@@ -60,7 +61,7 @@ _LOG = logging.getLogger(__name__)
 BLOCK_BINS = 4 * BAND_ROWS
 #: Most bins that the trunk runs at once.
 TRUNK_BINS = 1000
-#: Tiles that the LSTMs run at once, unless told.
+#: Tiles that the core runs at once, unless told.
 BATCH_SIZE = 32
 #: What one task may use unless told: the published 5-kb network needs about 2 GiB.
 MAX_TASK_BYTES = 4 << 30
@@ -137,7 +138,8 @@ def predict_contacts(
     """Predict the contacts of a cell type and write them into a store.
 
     The same call again resumes a run that was stopped and does nothing to one that is complete. A track that seems to hold
-    another kind of signal than in training is told of in the log, as a warning (:func:`epizarr.io.track_kinds.unlike_training`).
+    another kind of signal than in training is told of in the log, as a warning (:func:`epizarr.io.track_kinds.unlike_training`);
+    so are regions and a cell type that were seen in training (:func:`epizarr.train.seen.seen_in_training`).
     Memory of one task: :func:`prediction_task_bytes`; before the tasks, tracks that are matched are read whole, one at a time
     (:func:`epizarr.io.track_binding.fit_own_quantiles`).
 
@@ -157,12 +159,12 @@ def predict_contacts(
     out
         Store to write to, made if it is not there. Default: ``store``.
     tile_bins
-        Bins that the LSTMs see at once. Default: the length of the training windows.
+        Bins that the core sees at once. Default: the length of the training windows.
     overlap_bins
         Bins shared by two neighbouring tiles, which are cross-faded. Default: a quarter of a tile, a third more work than
         without.
     batch_size
-        Most tiles that the LSTMs run at once.
+        Most tiles that the core runs at once.
     torch_threads
         torch threads of a task; the values depend on it in the last bit. One is as fast as more where several tasks run.
     max_task_bytes
@@ -341,6 +343,8 @@ def _plan(
         "epizarr_version": __version__,
         **({"track_matches": json.dumps(matches, sort_keys=True)} if matches else {}),
     }
+    for sentence in seen_in_training(checkpoint, assembly, cell_type, [assembly.region(text) for text in texts]):
+        _LOG.warning("checkpoint %s: %s", checkpoint.path, sentence)
     job = _Job(
         store=store,
         out=out,

@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from epizarr.cli import check, config, evaluate, info, ingest, predict, prefetch, qc, simulate, tracks, train
+from epizarr.cli import (
+    check,
+    config,
+    evaluate,
+    import_weights,
+    info,
+    ingest,
+    predict,
+    prefetch,
+    qc,
+    simulate,
+    tracks,
+    train,
+)
 
 
 @dataclass
@@ -45,6 +58,6 @@ def _shared_options(
     state.debug = debug
 
 
-for module in (simulate, prefetch, ingest, info, check, qc, train, predict, evaluate, tracks):
+for module in (simulate, prefetch, ingest, info, check, qc, train, import_weights, predict, evaluate, tracks):
     module.register(app)
 app.add_typer(config.app, name="config")

@@ -34,12 +34,12 @@ def command(
     ] = None,
     out: Annotated[str | None, typer.Option(help="Store to write to.  [default: STORE]")] = None,
     tile_bins: Annotated[
-        int | None, typer.Option(help="Bins that the LSTMs see at once.  [default: the training window]")
+        int | None, typer.Option(help="Bins that the core sees at once.  [default: the training window]")
     ] = None,
     overlap_bins: Annotated[
         int | None, typer.Option(help="Bins shared by neighbouring tiles.  [default: a quarter of a tile]")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Most tiles that the LSTMs run at once.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Most tiles that the core runs at once.")] = 32,
     torch_threads: Annotated[
         int, typer.Option(min=1, help="Threads of one task; another number changes the last bit.")
     ] = 1,

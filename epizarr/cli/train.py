@@ -13,15 +13,40 @@ from epizarr.cli.console import ClusterOption, TakeOverOption, client_for, progr
 from epizarr.errors import ConfigError
 
 if TYPE_CHECKING:
+    from epizarr.train import TrainingEstimate
     from epizarr.train.config import TrainConfig
     from epizarr.train.log import EpochRow
     from epizarr.train.loop import StepReport, TrainResult
 
 
+#: Paragraphs, each on one line: the terminal wraps them.
+_HELP = "\n\n".join(
+    (
+        "Train a network that predicts Hi-C contacts from tracks.",
+        "[bold]What it does.[/bold] The network sees windows of the training regions: their tracks go in, a contact map comes "
+        "out, and each step changes the network so that its map comes nearer the measured one. An epoch shows it every "
+        "training bin once. After each epoch it is scored on the validation regions, which it does not learn from; the best "
+        "network so far is kept as [bold]best[/bold]. Test regions are never read: keep them for `epizarr evaluate`.",
+        "[bold]What is needed.[/bold] A store with tracks and contacts of one cell type or more (`epizarr ingest`), and regions "
+        "for training, validation and test: whole chromosomes, or regions at least 1.2 Mb apart for the published networks. They "
+        "are keys of the configuration: --set \"splits.train=['chr1', 'chr2']\", and so on. Begin with --config small, made for "
+        "a laptop; `epizarr config show small` prints every key with what it means. --dry-run says what a run will need.",
+        "[bold]What comes out.[/bold] A folder with the checkpoints [bold]best[/bold] and [bold]last[/bold], the resolved "
+        "config.toml, and log.csv with a line an epoch. In it the validation loss should fall for many epochs; where it rises "
+        "while the training loss still falls, the network learns its regions by heart, and [bold]best[/bold] is from before.",
+        "[bold]How to go on.[/bold] Stopped or killed, the same command goes on from the last checkpoint to the same result; "
+        "SIGTERM and SIGUSR1 let it save one first (exit status 143 and 138). "
+        "Then: `epizarr predict STORE --checkpoint RUNDIR/best --cell-type NAME`, and `epizarr evaluate`.",
+    )
+)
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
-        "train", epilog="Example: epizarr train atlas.zarr --config small --set training.epochs=5 -o runs/first"
+        "train",
+        help=_HELP,
+        epilog="Example: epizarr train atlas.zarr --config small --set training.epochs=5 -o runs/first",
     )(command)
 
 
@@ -45,7 +70,10 @@ class _Bar:
 
 def command(
     store: Annotated[str, typer.Argument(help="Store to train on.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Run folder; the same folder again resumes.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Run folder; the same folder again resumes. Not needed with --dry-run."),
+    ] = None,
     config: Annotated[
         str, typer.Option(help="Named configuration (`epizarr config list`) or TOML file.")
     ] = "epiphany-10kb",
@@ -54,18 +82,26 @@ def command(
         str | None, typer.Option(help="Cell types, separated by commas.  [default: those of the config]")
     ] = None,
     cluster: ClusterOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print what would be trained, and the memory and hours it will need; write nothing."
+        ),
+    ] = False,
     take_over: TakeOverOption = False,
 ) -> None:
-    """Train a network; the same command again resumes where it stopped.
-
-    SIGTERM and SIGUSR1 end it after a checkpoint, with exit status 143 and 138.
-    """
-    from epizarr.train import load_config, train_model
+    """Train, or print what training will need."""
+    from epizarr.train import estimate_training, load_config, train_model
     from epizarr.train.launch import TorchrunRank, train_on_cluster, train_rank
     from epizarr.train.signals import stop_on_signals
 
     resolved = load_config(config, settings or [])
     names = [name.strip() for name in cell_type.split(",")] if cell_type else None
+    if dry_run:
+        _print_estimate(estimate_training(store, resolved, cell_types=names))
+        return
+    if out is None:
+        raise typer.BadParameter("give a run folder (-o RUNDIR), or --dry-run.")
     launched = TorchrunRank.from_environment(os.environ)
     if launched is not None and cluster is not None:
         raise ConfigError("torchrun has started this process, so --cluster cannot be used; leave out one of the two.")
@@ -101,3 +137,44 @@ def _print_outcome(result: "TrainResult", config: "TrainConfig") -> None:
     for what, name in places.items():
         if (result.run_dir / name).exists():
             stdout.print(f"  {what:16} {result.run_dir / name}")
+
+
+def _print_estimate(found: "TrainingEstimate") -> None:
+    """Print what a run would be and what it would need."""
+    from epizarr.train.estimate import LIBRARY_BYTES
+
+    config, network = found.config, found.network
+    training, execution = config.training, config.execution
+    hours = "not known: the network was not run, it needs more memory than is free"
+    if found.hours is not None:
+        hours = f"{found.hours:.2g} on {execution.device} with {execution.threads} torch threads"
+        hours += f" (a step of this network took {found.step_seconds:.2g} s; reading is not counted)"
+    needed, free = _gigabytes(found.network_bytes), _gigabytes(found.free_bytes)
+    warning = " TOO MUCH: lower training.batch_size" if found.network_bytes > found.free_bytes else ""
+    for name, value in (
+        ("tracks", ", ".join(config.data.tracks)),
+        ("cell types", ", ".join(config.data.cell_types)),
+        (
+            "target",
+            f"{config.target.variable}, transform {config.target.transform}, bins of {config.data.binsize:,} bp",
+        ),
+        *((f"{split} regions", ", ".join(texts) or "none") for split, texts in config.splits.named().items()),
+        ("network", f"core {network.core}, {found.n_parameters:,} parameters"),
+        (
+            "examples",
+            f"{found.n_examples:,} windows of {training.n_bins} bins an epoch, {found.n_validation:,} of validation",
+        ),
+        ("steps", f"{found.n_steps:,} an epoch, {found.n_all_steps:,} in all ({training.epochs} epochs)"),
+        ("memory, network", f"at most {needed} on {execution.device}, {free} are free{warning}"),
+        (
+            "memory, data",
+            f"at most {_gigabytes(found.data_bytes)}, and {_gigabytes(LIBRARY_BYTES)} for Python and libraries",
+        ),
+        ("hours", hours),
+    ):
+        stdout.print(f"{name}: {value}", markup=False)
+    stdout.print("Nothing was written.")
+
+
+def _gigabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB"

@@ -1,7 +1,8 @@
 """The networks: tensors in, tensors out. The only part of the library's core that imports torch.
 
-``trunk`` runs the convolutions once for all overlapping windows, ``epiphany`` is the generator, ``discriminator`` judges its
-maps in the adversarial mode, ``losses`` is what they are trained with, ``inference`` predicts along whole chromosomes.
+``trunk`` runs the convolutions once for all overlapping windows, ``cores`` joins neighbouring bins, ``epiphany`` is the
+generator made of both, ``discriminator`` judges its maps in the adversarial mode, ``losses`` is what they are trained with,
+``inference`` predicts along whole chromosomes.
 """
 
 from epizarr.nn.discriminator import Discriminator, DiscriminatorConfig, is_shown

@@ -2,7 +2,8 @@
 
 One class covers the published 10 kb and 5 kb networks and any smaller one; :class:`NetworkConfig` is what differs
 between them. The names of the state dict are the released ones (``conv1.conv`` … ``conv4.conv``, ``rnn1`` …,
-``fc``, ``fc2``).
+``fc``, ``fc2``). What stands between trunk and head is one of several cores (:mod:`epizarr.nn.cores`); the published one is
+the default.
 
 Source: PUBLISHED_EPIPHANY, section 2.
 """
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from epizarr.errors import ConfigError, TensorShapeError, raise_all
+from epizarr.nn.cores import DEFAULT_HEADS, Core, CoreShape, run_core
 from epizarr.nn.dropout import ExampleDropout, draw_seeds
 from epizarr.nn.trunk import DropoutMasks, TrunkPlan, plan_trunk, shared_trunk, window_columns
 
@@ -48,12 +50,17 @@ class NetworkConfig:
     dropout_masks
         ``"shared"``: windows share the masks of the features they share. ``"per_window"``: the last layer's masks
         are drawn for each window. The masks of one window follow the published law either way.
+    core
+        What lets stripes depend on each other's features: ``"bilstm"`` as published, ``"conv"``, ``"dilated"`` or
+        ``"transformer"``; see :mod:`epizarr.nn.cores`.
     hidden
-        Hidden size of each direction of each LSTM.
+        Half the channels of the core's states; hidden size of each direction of each LSTM.
     n_layers
-        Number of bidirectional LSTMs, 1 to 3. Each but the first adds its input to its output.
+        Number of layers of the core; of bidirectional LSTMs 1 to 3. Each but the first adds its input to its output.
+    n_heads
+        Heads of a transformer's attention, divides ``hidden``. Other cores take the default only.
     head_hidden
-        Width of the linear layer behind the LSTMs.
+        Width of the linear layer behind the core.
     final_relu
         Whether negative outputs are cut at 0: ``"never"``, only in evaluation mode (``"predict"``, as in the
         released inference code), or ``"always"``.
@@ -75,8 +82,10 @@ class NetworkConfig:
     adaptive_pool: int = 45
     dropout: float = 0.1
     dropout_masks: DropoutMasks = "shared"
+    core: Core = "bilstm"
     hidden: int = 1200
     n_layers: int = 3
+    n_heads: int = DEFAULT_HEADS
     head_hidden: int = 900
     final_relu: FinalRelu = "never"
 
@@ -91,8 +100,7 @@ class NetworkConfig:
         problems = [f"{name} is {getattr(self, name)}, needs at least 1" for name in names if getattr(self, name) < 1]
         if not 0 <= self.dropout < 1:
             problems.append(f"dropout is {self.dropout}, needs a probability below 1")
-        if not 1 <= self.n_layers <= 3:
-            problems.append(f"n_layers is {self.n_layers}, needs 1, 2 or 3")
+        problems += self._core_shape(n_features=1).problems()
         for name, choices in (("final_relu", get_args(FinalRelu)), ("dropout_masks", get_args(DropoutMasks))):
             if getattr(self, name) not in choices:
                 problems.append(f"{name} is {getattr(self, name)!r}, needs one of {', '.join(choices)}")
@@ -133,8 +141,16 @@ class NetworkConfig:
 
     @property
     def n_features(self) -> int:
-        """Features of each bin between the trunk and the LSTMs."""
+        """Features of each bin between the trunk and the core."""
         return self.conv_channels[-1] * self.adaptive_pool
+
+    @property
+    def core_shape(self) -> CoreShape:
+        """Shape of the core."""
+        return self._core_shape(self.n_features)
+
+    def _core_shape(self, n_features: int) -> CoreShape:
+        return CoreShape(self.core, n_features, self.hidden, self.n_layers, self.n_heads)
 
     @property
     def halo(self) -> int:
@@ -170,10 +186,11 @@ class ConvLayer(nn.Module):
 
 
 class Epiphany(nn.Module):
-    """The generator: a convolutional trunk per bin, residual bidirectional LSTMs along the bins, two linear layers.
+    """The generator: a convolutional trunk per bin, a residual core along the bins, two linear layers.
 
-    With ``r1 = L1(x)``, each further LSTM adds its input to its output: the published 10 kb head reads ``L3(r2) +
-    r2`` with ``r2 = L2(r1) + r1``, the published 5 kb head ``r2``, and a network of one layer ``r1``.
+    The published core is of bidirectional LSTMs. With ``r1 = L1(x)``, each further LSTM adds its input to its output:
+    the published 10 kb head reads ``L3(r2) + r2`` with ``r2 = L2(r1) + r1``, the published 5 kb head ``r2``, and a
+    network of one layer ``r1``.
 
     Parameters
     ----------
@@ -197,11 +214,11 @@ class Epiphany(nn.Module):
         ):
             self.add_module(f"conv{layer}", ConvLayer(n_in, channels, kernel))
             n_in = channels
-        n_in = config.n_features
-        for layer in range(1, config.n_layers + 1):
-            self.add_module(f"rnn{layer}", nn.LSTM(n_in, config.hidden, batch_first=True, bidirectional=True))
-            n_in = 2 * config.hidden
-        self.fc = nn.Linear(n_in, config.head_hidden)
+        core = config.core_shape.layers()
+        for name, module in core.items():
+            self.add_module(name, module)
+        self._core_names = tuple(core)
+        self.fc = nn.Linear(config.core_shape.width, config.head_hidden)
         self.fc2 = nn.Linear(config.head_hidden, config.n_offsets)
 
     @property
@@ -211,10 +228,9 @@ class Epiphany(nn.Module):
         return [module for module in holders if isinstance(module, nn.Conv1d)]
 
     @property
-    def lstms(self) -> list[nn.LSTM]:
-        """The bidirectional LSTMs, first to last."""
-        modules = [self.get_submodule(f"rnn{layer}") for layer in range(1, self.config.n_layers + 1)]
-        return [module for module in modules if isinstance(module, nn.LSTM)]
+    def core_layers(self) -> dict[str, nn.Module]:
+        """The layers of the core, first to last, by name."""
+        return {name: self.get_submodule(name) for name in self._core_names}
 
     def features(self, signal: Tensor, n_bins: int | None = None, *, seeds: Tensor | None = None) -> Tensor:
         """Run the trunk, once over the whole span.
@@ -263,7 +279,7 @@ class Epiphany(nn.Module):
         )
 
     def core(self, features: Tensor) -> Tensor:
-        """Run the LSTMs and the linear layers over features of consecutive bins.
+        """Run the core and the linear layers over features of consecutive bins.
 
         Parameters
         ----------
@@ -284,10 +300,7 @@ class Epiphany(nn.Module):
                 f"network features: shape {tuple(features.shape)}, need (batch, bin, {self.config.n_features}), "
                 "as Epiphany.features returns them."
             )
-        states = features
-        for layer, lstm in enumerate(self.lstms):
-            output = lstm(states)[0]
-            states = output if layer == 0 else output + states
+        states = run_core(self.core_layers, features)
         stripes: Tensor = self.fc2(functional.relu(self.fc(states)))
         if self.config.final_relu == "always" or (self.config.final_relu == "predict" and not self.training):
             stripes = functional.relu(stripes)

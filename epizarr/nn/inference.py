@@ -1,6 +1,6 @@
-"""Prediction along a chromosome: the trunk once, overlapping tiles through the LSTMs, blended without seams.
+"""Prediction along a chromosome: the trunk once, overlapping tiles through the core, blended without seams.
 
-The LSTMs see one tile at a time, so that a bin's stripe depends on the tile it lies in; where tiles lie and how they blend is
+The core sees one tile at a time, so that a bin's stripe depends on the tile it lies in; where tiles lie and how they blend is
 :mod:`epizarr.tiles`. All bins here are local to one chromosome, 0-based and half-open.
 """
 
@@ -60,7 +60,7 @@ def predict_stripes(
     n_chrom_bins, lo, hi, tile_bins, overlap_bins
         As in :func:`bins_needed`.
     batch_size
-        Most tiles that the LSTMs run at once. On a CPU 32 and more come near the speed of the matrix products.
+        Most tiles that the core runs at once. On a CPU 32 and more come near the speed of the matrix products.
     trunk_bins
         Most bins that the trunk runs at once.
 
@@ -122,14 +122,14 @@ class NetworkGflop:
     """
 
     trunk: float
-    lstms: float
+    core: float
     head: float
     unrolled_trunk: float
 
     @property
     def total(self) -> float:
-        """Trunk, LSTMs and linear layers as epizarr runs them."""
-        return self.trunk + self.lstms + self.head
+        """Trunk, core and linear layers as epizarr runs them."""
+        return self.trunk + self.core + self.head
 
 
 def network_gflop(config: NetworkConfig, n_bins: int, batch: int = 1) -> NetworkGflop:
@@ -151,20 +151,18 @@ def network_gflop(config: NetworkConfig, n_bins: int, batch: int = 1) -> Network
     Examples
     --------
     >>> work = network_gflop(NetworkConfig.published_10kb(), n_bins=200)
-    >>> round(work.lstms + work.head, 1), round(work.trunk, 1), round(work.unrolled_trunk, 1)
+    >>> round(work.core + work.head, 1), round(work.trunk, 1), round(work.unrolled_trunk, 1)
     (36.6, 1.8, 106.4)
     """
     plan = config.trunk_plan(n_bins)
     widths = zip(config.conv_channels, (config.in_channels, *config.conv_channels), config.conv_kernels, strict=False)
     per_column = [n_out * n_in * kernel for n_out, n_in, kernel in widths]
     columns = [phases * n for phases, n in zip(plan.n_phases, plan.conv_columns, strict=True)]
-    lstm_inputs = [config.n_features] + [2 * config.hidden] * (config.n_layers - 1)
-    lstms = sum(2 * 4 * config.hidden * (n_in + config.hidden) for n_in in lstm_inputs)
-    head = 2 * config.hidden * config.head_hidden + config.head_hidden * config.n_offsets
+    head = config.core_shape.width * config.head_hidden + config.head_hidden * config.n_offsets
     scale = 2e-9 * batch
     return NetworkGflop(
         trunk=scale * sum(work * n for work, n in zip(per_column, columns, strict=True)),
-        lstms=scale * n_bins * lstms,
+        core=scale * config.core_shape.products(n_bins),
         head=scale * n_bins * head,
         unrolled_trunk=scale * n_bins * sum(work * n for work, n in zip(per_column, plan.window_columns, strict=True)),
     )
@@ -176,7 +174,7 @@ def prediction_bytes(
     """Bound the working memory of :func:`predict_stripes` on a CPU in float32.
 
     Signal, result, network and the library itself are not counted. The features of all bins stay; to them comes
-    the larger of the trunk's and the LSTMs' working memory. Only ``trunk_bins`` and ``batch_size`` bound the
+    the larger of the trunk's and the core's working memory. Only ``trunk_bins`` and ``batch_size`` bound the
     latter: it does not grow with the range.
 
     Parameters
@@ -202,11 +200,6 @@ def prediction_bytes(
     looked_up = 3 * trunk_bins * config.n_features
     trunk = 2 * convolved + convolved // config.pool + config.in_channels * plan.n_read + looked_up
     steps = batch_size * tile_bins
-    states = 3 * 2 * config.hidden  # input, output and their sum
     head = 2 * config.head_hidden + config.n_offsets
-    # The library holds the gates of one direction, both directions before it joins them, and a copy of the weights.
-    inside = steps * (4 + 2) * config.hidden + 4 * config.hidden * (
-        max(config.n_features, 2 * config.hidden) + config.hidden
-    )
-    lstms = steps * (config.n_features + states + head) + inside
-    return 4 * (n_feature_bins * config.n_features + max(trunk, lstms))
+    core = config.core_shape.working_values(batch_size, tile_bins) + steps * head
+    return 4 * (n_feature_bins * config.n_features + max(trunk, core))

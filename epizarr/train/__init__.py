@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from epizarr.train.checkpoint import Checkpoint, load_checkpoint
     from epizarr.train.config import NAMED_CONFIGS, TrainConfig, config_fields, config_toml, load_config
+    from epizarr.train.estimate import TrainingEstimate, estimate_training
     from epizarr.train.loop import TrainResult, train_model
+    from epizarr.train.released_weights import import_weights
 
 _PUBLIC = {
     "Checkpoint": "checkpoint",
@@ -21,8 +23,11 @@ _PUBLIC = {
     "config_fields": "config",
     "config_toml": "config",
     "load_config": "config",
+    "TrainingEstimate": "estimate",
+    "estimate_training": "estimate",
     "TrainResult": "loop",
     "train_model": "loop",
+    "import_weights": "released_weights",
 }
 
 __all__ = [
@@ -30,8 +35,11 @@ __all__ = [
     "Checkpoint",
     "TrainConfig",
     "TrainResult",
+    "TrainingEstimate",
     "config_fields",
     "config_toml",
+    "estimate_training",
+    "import_weights",
     "load_checkpoint",
     "load_config",
     "train_model",

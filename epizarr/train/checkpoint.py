@@ -42,8 +42,8 @@ CHECKPOINT_FOLDER = "checkpoints"
 _MODEL, _JUDGE, _TRAINING = "model.safetensors", "discriminator.safetensors", "training.safetensors"
 _CARD, _CONFIG = "checkpoint.json", "config.toml"
 
-#: A network and the optimiser that trains it.
-Trained = tuple[nn.Module, torch.optim.Optimizer]
+#: A network and the optimiser that trains it, if it is still trained.
+Trained = tuple[nn.Module, torch.optim.Optimizer | None]
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def save_checkpoint(
     card
         What the network is.
     trained
-        The network and its optimiser.
+        The network and its optimiser; without an optimiser, the checkpoint predicts and cannot be trained on.
     position
         Where the run stands; ``best`` moves too if this is the best step.
     judge
@@ -237,16 +237,16 @@ def save_checkpoint(
             shutil.rmtree(stale)
     partial.mkdir(parents=True)
     save_file(_stored_state(trained[0]), partial / _MODEL)
+    document: dict[str, Any] = {"checkpoint_version": CHECKPOINT_VERSION, "model_sha256": file_sha256(partial / _MODEL)}
     moments = _moments(_GENERATOR, trained)
     if judge is not None:
         save_file(_stored_state(judge[0]), partial / _JUDGE)
+        document["discriminator_sha256"] = file_sha256(partial / _JUDGE)
         moments |= _moments(_DISCRIMINATOR, judge)
-    save_file(moments, partial / _TRAINING)
-    document = {
-        "checkpoint_version": CHECKPOINT_VERSION,
-        "model_sha256": file_sha256(partial / _MODEL),
-        "training_sha256": file_sha256(partial / _TRAINING),
-        "discriminator_sha256": None if judge is None else file_sha256(partial / _JUDGE),
+    if trained[1] is not None:
+        save_file(moments, partial / _TRAINING)
+        document["training_sha256"] = file_sha256(partial / _TRAINING)
+    document |= {
         "position": dataclasses.asdict(position),
         **_card_document(card),
     }
@@ -329,6 +329,22 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(**fields, state=state, position=position, sha256=sha256, path=folder)
 
 
+def check_resumable(run_dir: Path) -> None:
+    """Refuse a run folder whose last checkpoint holds no training state, before anything is written to it.
+
+    Raises
+    ------
+    CheckpointError
+        If there is such a checkpoint, as imported weights have.
+    """
+    last = run_dir / "last"
+    if last.is_symlink() and not (last / _TRAINING).is_file():
+        raise CheckpointError(
+            f"run folder {run_dir}: its checkpoint has no {_TRAINING} (imported weights have none), so it can predict but not "
+            "be trained on. Train in a new folder."
+        )
+
+
 def load_training_state(checkpoint: Checkpoint, trained: Trained, judge: Trained | None = None) -> None:
     """Put a checkpoint's weights and optimisers' moments back: training goes on as if never stopped.
 
@@ -368,7 +384,7 @@ def _stored_state(network: nn.Module) -> dict[str, Tensor]:
 
 def _moments(prefix: str, trained: Trained) -> dict[str, Tensor]:
     network, optimizer = trained
-    state = optimizer.state_dict()["state"]
+    state = {} if optimizer is None else optimizer.state_dict()["state"]
     return {
         f"{prefix}.{name}:{key}": value.detach().cpu().contiguous()
         for index, (name, _) in enumerate(network.named_parameters())
@@ -378,6 +394,8 @@ def _moments(prefix: str, trained: Trained) -> dict[str, Tensor]:
 
 def _load_moments(prefix: str, trained: Trained, tensors: dict[str, Tensor], where: str) -> None:
     network, optimizer = trained
+    if optimizer is None:
+        return
     moments: dict[int, dict[str, Tensor]] = {}
     n_parameters = 0
     for index, (name, parameter) in enumerate(network.named_parameters()):

@@ -1,8 +1,8 @@
 """What a training run is: TOML read into frozen dataclasses, named configurations, and overrides.
 
 Every field is *scientific* (it changes the trained parameters or the choice of the checkpoint) or *execution* (it changes
-speed and memory only); a run may be resumed with other execution fields, never with other scientific ones. The numbers of
-the published networks live here and nowhere else.
+speed and memory only); a run may be resumed with other execution fields, never with other scientific ones. The defaults are
+the published 10-kb network; the named departures from them are in :mod:`epizarr.train.named_configs`.
 
 Source of the published settings: PUBLISHED_EPIPHANY, sections 2 and 3.
 """
@@ -20,6 +20,7 @@ import tomli_w
 
 from epizarr.errors import ConfigError, InputNotFoundError, nearest_match, raise_all
 from epizarr.schema import TARGET_VARIABLES
+from epizarr.train.named_configs import NAMED_CONFIGS
 from epizarr.transforms import DEFAULT_TRACK_TRANSFORM, NO_MATCH, TARGET_TRANSFORMS, TRACK_MATCHES, TRACK_TRANSFORMS
 
 Kind = Literal["scientific", "execution"]
@@ -119,9 +120,17 @@ class NetworkSettings:
     dropout_masks: str = _field(
         "shared", "whether windows share the last layer's dropout masks", choices=("shared", "per_window")
     )
-    hidden: int = _field(1200, "hidden size of each direction of each LSTM", least=1)
-    n_layers: int = _field(3, "number of bidirectional LSTMs", least=1, below=4)
-    head_hidden: int = _field(900, "width of the linear layer behind the LSTMs", least=1)
+    core: str = _field(
+        "bilstm",
+        "what joins neighbouring bins: bilstm, as published; conv, the paper's comparison; dilated; transformer",
+        choices=("bilstm", "conv", "dilated", "transformer"),
+    )
+    hidden: int = _field(1200, "half the channels of the core; hidden size of each direction of each LSTM", least=1)
+    n_layers: int = _field(
+        3, "number of layers of the core: of LSTMs 1 to 3, of other layers 1 to 12", least=1, below=13
+    )
+    n_heads: int = _field(8, "attention heads of a transformer, a divisor of hidden; of no use to other cores", least=1)
+    head_hidden: int = _field(900, "width of the linear layer behind the core", least=1)
     final_relu: str = _field("never", "where negative outputs are cut at 0", choices=("never", "predict", "always"))
 
 
@@ -238,52 +247,6 @@ class TrainConfig:
     def margin_bp(self) -> int:
         """Least distance between regions of different splits: halo plus half the network's band."""
         return self.network.window_bp // 2 + self.network.n_offsets * self.data.binsize // 2
-
-
-_AUTOSOMES = tuple(f"chr{n}" for n in range(1, 23))
-_PAPER_TEST = ("chr3", "chr11", "chr17")
-# The paper validated on its test chromosomes; these two are ours.
-_OUR_VALIDATION = ("chr10", "chr22")
-_PAPER_SPLITS = {
-    "train": [c for c in _AUTOSOMES if c not in (*_PAPER_TEST, *_OUR_VALIDATION)],
-    "validation": list(_OUR_VALIDATION),
-    "test": list(_PAPER_TEST),
-}
-
-#: Named configurations, as departures from the defaults above, which are those of the published 10-kb network.
-NAMED_CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
-    "epiphany-10kb": {"splits": _PAPER_SPLITS},
-    # The weights of the two losses are those that PUBLISHED_EPIPHANY, section 3, settles on.
-    "epiphany-10kb-gan": {"splits": _PAPER_SPLITS, "training": {"mse_weight": 0.95, "adversarial_weight": 0.05}},
-    "epiphany-5kb": {
-        "data": {"binsize": 5_000},
-        "splits": _PAPER_SPLITS,
-        "network": {"n_offsets": 200, "hidden": 2400, "n_layers": 2, "head_hidden": 1200},
-        "training": {"n_bins": 400},
-    },
-    # For a laptop: the published inputs, outputs and layers at a fraction of the width. Splits come from the user.
-    "small": {
-        "data": {"track_transform": "blacklist_clip_log1p_standardise"},
-        "network": {
-            "conv_channels": [32, 32, 32, 16],
-            "adaptive_pool": 45,
-            "hidden": 96,
-            "n_layers": 2,
-            "head_hidden": 128,
-        },
-        "training": {
-            "batch_size": 2,
-            "epochs": 32,
-            "lr": 1e-3,
-            "weight_decay": 1e-5,
-            "halve_epochs": 8,
-            "start_at_mean": True,
-            "mirror": True,
-            "warmup_steps": 100,
-            "clip_norm": 0.3,
-        },
-    },
-}
 
 
 class FieldInfo(NamedTuple):

@@ -30,6 +30,7 @@ from epizarr.train.checkpoint import (
     Checkpoint,
     ModelCard,
     Position,
+    check_resumable,
     load_checkpoint,
     load_training_state,
     save_checkpoint,
@@ -172,7 +173,7 @@ def train_model(
     SplitError
         If regions cannot be used or lie too close together.
     CheckpointError
-        If the run's last checkpoint is damaged or was made from other input files.
+        If the run's last checkpoint is damaged, was made from other input files, or holds no training state.
     LeaseError
         If another process trains in this folder, or has taken it over.
     StoreError
@@ -189,6 +190,7 @@ def train_model(
     """
     ranks = ranks or Ranks(device=device_of(config))
     run_dir = local_path(run_dir)
+    ranks.from_lead(lambda: check_resumable(run_dir))
     previous = ranks.from_lead(lambda: _run_config(run_dir))
     with fast_decoding(store):
         data = open_training_data(store, config, cell_types=cell_types, previous=previous)
@@ -212,7 +214,7 @@ def train_model(
             return start
 
         held: list[Lease] = []
-        stack.enter_context(_torch_settings(data.config.execution.threads))
+        stack.enter_context(torch_settings(data.config.execution.threads))
         start = ranks.from_lead(lead)
         return _train(data, start, run_dir, ranks, progress, held[0] if held else None, stop or StopRequest())
 
@@ -556,7 +558,7 @@ def device_of(config: TrainConfig, local_rank: int = 0) -> torch.device:
 
 
 @contextmanager
-def _torch_settings(threads: int) -> Iterator[None]:
+def torch_settings(threads: int) -> Iterator[None]:
     """Use so many torch threads and leave the caller's number and random state as they were."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

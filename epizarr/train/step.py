@@ -64,9 +64,9 @@ class Learner:
         # Fused: the same rule in one pass over the weights instead of a dozen, which are bound by memory.
         return torch.optim.Adam(network.parameters(), lr=lr, weight_decay=self.config.training.weight_decay, fused=True)
 
-    def networks(self) -> dict[str, Trained]:
+    def networks(self) -> dict[str, tuple[nn.Module, torch.optim.Optimizer]]:
         """What is trained, by name."""
-        found: dict[str, Trained] = {"generator": (self.generator, self.optimizer)}
+        found: dict[str, tuple[nn.Module, torch.optim.Optimizer]] = {"generator": (self.generator, self.optimizer)}
         if self.discriminator is not None and self.discriminator_optimizer is not None:
             found["discriminator"] = (self.discriminator, self.discriminator_optimizer)
         return found

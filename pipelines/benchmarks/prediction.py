@@ -65,7 +65,7 @@ def main() -> None:
     rate = 4 * multiply_gflop / min(seconds["multiply"])
     pieces = [min(trunk_bins, n_bins - piece) for piece in range(0, n_bins, trunk_bins)]
     core = network_gflop(config, tile_bins, batch=arguments.tiles)
-    gflop = core.lstms + core.head + sum(network_gflop(config, piece).trunk for piece in pieces)
+    gflop = core.core + core.head + sum(network_gflop(config, piece).trunk for piece in pieces)
 
     print(
         f"10 kb network, float32, {torch.get_num_threads()} threads; {n_bins} bins in {arguments.tiles} tiles of {tile_bins}"

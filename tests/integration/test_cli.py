@@ -122,7 +122,9 @@ def test_run__debug_lets_the_error_through(tmp_path):
         run(["--debug", "info", str(tmp_path / "nowhere.zarr")])
 
 
-@pytest.mark.parametrize("command", ["simulate", "ingest", "info", "check", "qc", "train", "predict", "evaluate"])
+@pytest.mark.parametrize(
+    "command", ["simulate", "ingest", "info", "check", "qc", "train", "import-weights", "predict", "evaluate"]
+)
 def test_help__has_an_example(command, capsys):
     assert run([command, "--help"]) == 0
     assert "Example: epizarr" in capsys.readouterr().out

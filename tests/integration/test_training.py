@@ -357,8 +357,10 @@ SCIENTIFIC = {
     "network.adaptive_pool": "4",
     "network.dropout": "0.2",
     "network.dropout_masks": "per_window",
+    "network.core": "conv",
     "network.hidden": "9",
     "network.n_layers": "1",
+    "network.n_heads": None,  # of a transformer: below
     "network.head_hidden": "9",
     "network.final_relu": "always",
     "training.seed": "1",
@@ -456,6 +458,11 @@ def test_config__micro_batches_change_the_last_bits_at_most(store, tmp_path, ext
     _, whole = two_steps(store, tmp_path / "whole", extra)
     _, parts = two_steps(store, tmp_path / "parts", [*extra, "execution.micro_batch=3"])
     np.testing.assert_allclose(parts, whole, rtol=1e-6)
+
+
+def test_config__heads_of_a_transformer_change_the_result_of_two_steps(store, tmp_path):
+    runs = [two_steps(store, tmp_path / n, ["network.core=transformer", f"network.n_heads={n}"]) for n in "84"]
+    assert runs[0] != runs[1]
 
 
 def test_config__threads_change_the_last_bits_at_most(store, tmp_path, plain):

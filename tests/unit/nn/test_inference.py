@@ -120,13 +120,13 @@ def test_network_gflop__matches_a_count_by_hand():
     # 58 track bins are read: 56 columns, pooled to 14 of one phase, 13 columns. A window: 22, 20, 5, 4.
     assert work.trunk == pytest.approx(2e-9 * 3 * (56 * 3 * 2 * 3 + 13 * 5 * 3 * 2))
     assert work.unrolled_trunk == pytest.approx(2e-9 * 3 * 10 * (20 * 3 * 2 * 3 + 4 * 5 * 3 * 2))
-    assert work.lstms == pytest.approx(2e-9 * 3 * 10 * 2 * 4 * 6 * ((10 + 6) + (12 + 6)))
+    assert work.core == pytest.approx(2e-9 * 3 * 10 * 2 * 4 * 6 * ((10 + 6) + (12 + 6)))
     assert work.head == pytest.approx(2e-9 * 3 * 10 * (12 * 7 + 7 * 9))
 
 
 def test_network_gflop__gives_the_published_figures():
     work = network_gflop(NetworkConfig.published_10kb(), n_bins=200)
-    figures = [round(value, 1) for value in (work.trunk, work.lstms, work.head, work.unrolled_trunk)]
+    figures = [round(value, 1) for value in (work.trunk, work.core, work.head, work.unrolled_trunk)]
     assert figures == [1.8, 35.7, 0.9, 106.4]
 
 

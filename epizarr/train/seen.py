@@ -1,0 +1,56 @@
+"""What of a prediction a network has seen in training: scores there do not say how it does on new data."""
+
+from collections.abc import Iterable, Sequence
+
+from epizarr.errors import RegionError
+from epizarr.genome import Assembly, Region
+from epizarr.train.checkpoint import ModelCard
+
+
+def seen_in_training(card: ModelCard, assembly: Assembly, cell_type: str, regions: Iterable[Region]) -> list[str]:
+    """Say which of a prediction's regions, and whether its cell type, were seen in training.
+
+    Parameters
+    ----------
+    card
+        Of the network; what counts is ``trained_on``.
+    assembly
+        Genome of the prediction. Regions of training on chromosomes that it does not have are passed over.
+    cell_type
+        Cell type that is predicted.
+    regions
+        What is predicted.
+
+    Returns
+    -------
+    One sentence for the training regions, one for the validation regions, one for the cell type; none if all is new.
+    """
+    predicted = list(regions)
+    names = [str(name) for name in card.trained_on["cell_types"]]
+    sentences = []
+    for split, what in (("train", "training"), ("validation", "the choice of the checkpoint")):
+        seen = _overlapping(assembly, card.trained_on["splits"].get(split, ()), predicted)
+        if seen:
+            listed = ", ".join(map(str, seen[:3])) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
+            sentences.append(
+                f"the prediction overlaps {listed}, seen in {what} with cell types {', '.join(names)}: a score there does not "
+                "say how the model does on new data."
+            )
+    if cell_type in names:
+        sentences.append(
+            f"cell type {cell_type!r} was seen in training: a score does not say how the model does on a new cell type."
+        )
+    return sentences
+
+
+def _overlapping(assembly: Assembly, texts: Sequence[str], predicted: Sequence[Region]) -> list[Region]:
+    """Regions of ``texts`` that share a base with a predicted one."""
+    found = []
+    for text in texts:
+        try:
+            region = assembly.region(text)
+        except RegionError:  # on a chromosome that the store does not hold
+            continue
+        if any(r.chrom == region.chrom and r.start < region.end and region.start < r.end for r in predicted):
+            found.append(region)
+    return found
