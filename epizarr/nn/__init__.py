@@ -11,12 +11,13 @@ from epizarr.nn.inference import (
     predict_stripes,
     prediction_bytes,
 )
-from epizarr.nn.losses import masked_mse, squared_error_sum
+from epizarr.nn.losses import difference_sum, masked_mse, squared_error_sum
 
 __all__ = [
     "Epiphany",
     "NetworkConfig",
     "NetworkGflop",
+    "difference_sum",
     "masked_mse",
     "network_gflop",
     "predict_stripes",

@@ -30,11 +30,12 @@ from epizarr.errors import CheckpointError, EpizarrError, InputNotFoundError, ra
 from epizarr.io.files import file_sha256
 from epizarr.nn import Epiphany, NetworkConfig
 from epizarr.signal_kind import SignalKind
+from epizarr.track_shift import TrackDistribution
 from epizarr.train.config import TrainConfig, config_from_toml, config_toml
 from epizarr.transforms import Transform
 
 #: "MAJOR.MINOR" of the folder's format; another major is refused.
-CHECKPOINT_VERSION = "1.1"
+CHECKPOINT_VERSION = "1.2"
 CHECKPOINT_FOLDER = "checkpoints"
 
 _MODEL, _TRAINING, _CARD, _CONFIG = "model.safetensors", "training.safetensors", "checkpoint.json", "config.toml"
@@ -67,13 +68,16 @@ class ModelCard:
     chrom_lengths
         Length of each of its chromosomes in bp, by name: two assemblies may bear one name.
     trained_on
-        ``{"cell_types": [names], "splits": {"train": [regions], "validation": [regions], "test": [regions]}}``, as text.
+        ``{"cell_types": [names], "held_out_cell_types": [names], "splits": {"train": [regions], "validation": [regions],
+        "test": [regions]}}``, as text; up to format 1.1 no cell type is said to be held out.
     inputs
         What the data were made from: ``{cell type: {input name: sha256}}``; see ``epizarr.train.sources.Source``.
     config
         The resolved configuration.
     signal_kinds
         What each track seemed to hold in training, by cell type and track; empty in checkpoints of format 1.0.
+    track_distributions
+        Values of each transformed track over the training regions; empty up to format 1.1.
     """
 
     network: NetworkConfig
@@ -91,6 +95,12 @@ class ModelCard:
     inputs: dict[str, dict[str, str]]
     config: TrainConfig
     signal_kinds: dict[str, dict[str, SignalKind]] = field(default_factory=dict, kw_only=True)
+    track_distributions: dict[str, TrackDistribution] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def tracks_may_be_missing(self) -> bool:
+        """Whether the network has learned to do without some of its tracks."""
+        return self.config.training.track_dropout > 0
 
 
 @dataclass(frozen=True)
@@ -344,11 +354,12 @@ def _card_document(card: ModelCard) -> dict[str, Any]:
         cell_type: {track: dataclasses.asdict(kind) for track, kind in kinds.items()}
         for cell_type, kinds in card.signal_kinds.items()
     }
+    document["track_distributions"] = {name: d.to_params() for name, d in card.track_distributions.items()}
     return document
 
 
 def _card_from_document(document: dict[str, Any], config: TrainConfig) -> ModelCard:
-    document = {"signal_kinds": {}} | document
+    document = {"signal_kinds": {}, "track_distributions": {}} | document
     values = {f.name: document[f.name] for f in dataclasses.fields(ModelCard) if f.name != "config"}
     values["network"] = NetworkConfig(**values["network"])
     values["tracks"] = tuple(values["tracks"])
@@ -360,6 +371,9 @@ def _card_from_document(document: dict[str, Any], config: TrainConfig) -> ModelC
     values["signal_kinds"] = {
         cell_type: {track: SignalKind(**raw) for track, raw in kinds.items()}
         for cell_type, kinds in values["signal_kinds"].items()
+    }
+    values["track_distributions"] = {
+        name: TrackDistribution.from_params(raw) for name, raw in values["track_distributions"].items()
     }
     return ModelCard(**values, config=config)
 

@@ -13,7 +13,7 @@ from epizarr.train.sampler import Sampler, Share
 class TensorBatch(NamedTuple):
     """A :class:`~epizarr.train.sampler.Batch` as tensors, which share its memory.
 
-    ``signal`` (example, channel, track bin); ``target`` and ``valid`` (example, bin, offset); ``examples`` (example).
+    ``signal`` (example, channel, track bin); ``target`` and ``valid`` (example, bin, offset); ``examples`` and ``locus`` (example).
     """
 
     epoch: int
@@ -22,6 +22,7 @@ class TensorBatch(NamedTuple):
     target: Tensor
     valid: Tensor
     examples: Tensor
+    locus: Tensor
 
 
 class WindowDataset(IterableDataset[TensorBatch]):
@@ -54,7 +55,7 @@ class WindowDataset(IterableDataset[TensorBatch]):
         for batch in self.sampler.batches(
             self.epochs, self.first_step, Share(self.rank, self.world, worker, n_workers)
         ):
-            arrays = (batch.signal, batch.target, batch.valid, batch.examples)
+            arrays = (batch.signal, batch.target, batch.valid, batch.examples, batch.locus)
             yield TensorBatch(batch.epoch, batch.step, *map(torch.from_numpy, arrays))
 
 

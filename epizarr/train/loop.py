@@ -20,7 +20,7 @@ from epizarr.io.files import is_partial, replace_file
 from epizarr.io.ledger import Lease, Ledger, work_folder
 from epizarr.io.places import StorePath, local_path
 from epizarr.io.track_kinds import stored_kinds
-from epizarr.nn import Epiphany, NetworkConfig, squared_error_sum
+from epizarr.nn import Epiphany, NetworkConfig, difference_sum, squared_error_sum
 from epizarr.train.checkpoint import (
     Checkpoint,
     ModelCard,
@@ -42,7 +42,7 @@ from epizarr.train.dataset import TensorBatch, WindowDataset, load_batches
 from epizarr.train.log import EpochRow, RunLog
 from epizarr.train.reader import fast_decoding
 from epizarr.train.sampler import open_samplers
-from epizarr.train.sources import TrainingData, fit_transforms, open_training_data, transformed_mean
+from epizarr.train.sources import TrainingData, fit_distributions, fit_transforms, open_training_data, store_list, transformed_mean
 from epizarr.train.validation import validate
 
 _CONFIG, _LOG = "config.toml", "log.csv"
@@ -100,7 +100,7 @@ class TrainResult:
 
 
 def train_model(
-    store: StorePath,
+    stores: StorePath | Sequence[StorePath],
     config: TrainConfig,
     run_dir: str | Path,
     *,
@@ -108,12 +108,13 @@ def train_model(
     progress: TrainProgress | None = None,
     take_over: bool = False,
 ) -> TrainResult:
-    """Train a network on a store, or go on where an earlier call in the same folder stopped.
+    """Train a network on a store or several, or go on where an earlier call in the same folder stopped.
 
     Parameters
     ----------
-    store
-        Store to read: a folder or an address.
+    stores
+        One store to read or a list of them: folders or addresses, of one assembly. Every training region of every cell type is
+        seen once an epoch.
     config
         What to train; see :func:`~epizarr.train.config.load_config`.
     run_dir
@@ -132,7 +133,10 @@ def train_model(
     Raises
     ------
     ConfigError
-        If the folder holds a run with other scientific settings, or the store lacks something; before any work.
+        If the folder holds a run with other scientific settings, the stores lack something, or two of them have a cell type of
+        one name; before any work.
+    AssemblyMismatchError
+        If the stores have different assemblies.
     SplitError
         If regions cannot be used or lie too close together.
     CheckpointError
@@ -151,8 +155,8 @@ def train_model(
     """
     run_dir = local_path(run_dir)
     previous = _run_config(run_dir)
-    with fast_decoding(store):
-        data = open_training_data(store, config, cell_types=cell_types, previous=previous)
+    with fast_decoding(*store_list(stores)):
+        data = open_training_data(stores, config, cell_types=cell_types, previous=previous)
     if previous is not None:
         changed = differing_fields(previous, data.config)
         raise_all(
@@ -203,7 +207,9 @@ def _train(
             with torch.no_grad():
                 model.fc2.bias.copy_(torch.from_numpy(mean))
     log = RunLog(run_dir / _LOG, position.log_rows)
-    train, held_out = open_samplers(data, card.target_transform, card.track_transforms)
+    train, held_out = open_samplers(
+        data, card.target_transform, card.track_transforms, {name: d.sd for name, d in card.track_distributions.items()}
+    )
     try:
         epochs, max_steps = range(position.epoch, settings.epochs), config.execution.max_steps
         batches = load_batches(WindowDataset(train, epochs, position.epoch_step), config.execution.num_workers)
@@ -217,7 +223,7 @@ def _train(
                 lr = learning_rate(settings, epoch, position.step)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
-                loss_sum, n_pixels = _step(model, optimizer, next(batches), device, settings.clip_norm)
+                loss_sum, n_pixels = _step(model, optimizer, next(batches), device, settings)
                 position = _advanced(position, loss_sum, n_pixels)
                 if progress is not None:
                     loss = loss_sum / max(n_pixels, 1)
@@ -244,17 +250,22 @@ def _train(
 
 
 def _step(
-    model: Epiphany, optimizer: torch.optim.Optimizer, batch: TensorBatch, device: torch.device, clip_norm: float
+    model: Epiphany, optimizer: torch.optim.Optimizer, batch: TensorBatch, device: torch.device, settings: OptimSettings
 ) -> tuple[float, int]:
     """Take one optimiser step; returns the batch's summed squared error and number of valid pixels."""
     optimizer.zero_grad(set_to_none=True)
     prediction = model(batch.signal.to(device))
-    total, n_valid = squared_error_sum(prediction, batch.target.to(device), batch.valid.to(device))
-    (total / n_valid.clamp(min=1)).backward()
+    target, valid = batch.target.to(device), batch.valid.to(device)
+    total, n_valid = squared_error_sum(prediction, target, valid)
+    loss = total / n_valid.clamp(min=1)
+    if settings.delta_weight > 0:
+        delta, n_delta = difference_sum(prediction, target, valid, batch.locus)
+        loss = loss + settings.delta_weight * delta / n_delta.clamp(min=1)
+    loss.backward()
     loss_sum = total.item()
     _check_finite(loss_sum, f"loss of epoch {batch.epoch + 1}, step {batch.step + 1}")
-    if clip_norm > 0:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    if settings.clip_norm > 0:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
     optimizer.step()
     return loss_sum, int(n_valid.item())
 
@@ -328,6 +339,7 @@ def _new_card(data: TrainingData, network: NetworkConfig) -> ModelCard:
         chrom_lengths=dict(data.assembly),
         trained_on={
             "cell_types": list(config.data.cell_types),
+            "held_out_cell_types": list(config.splits.held_out_cell_types),
             "splits": {name: list(regions) for name, regions in config.splits.named().items()},
         },
         inputs={source.cell_type: source.inputs for source in data.sources},
@@ -336,6 +348,7 @@ def _new_card(data: TrainingData, network: NetworkConfig) -> ModelCard:
             source.cell_type: stored_kinds(dict(zip(config.data.tracks, source.signal, strict=True)))
             for source in data.sources
         },
+        track_distributions=fit_distributions(data, track_transforms),
     )
 
 
