@@ -118,11 +118,17 @@ def shift_warnings(shifts: Mapping[str, tuple[float, float]], cell_type: str) ->
     sentences = []
     for name, (distance, mean) in shifts.items():
         if distance >= SHIFT_WARNING:
-            where = "mostly higher" if mean > distance / 2 else "mostly lower" if mean < -distance / 2 else "spread otherwise"
+            where = (
+                "mostly higher"
+                if mean > distance / 2
+                else "mostly lower"
+                if mean < -distance / 2
+                else "spread otherwise"
+            )
             sentences.append(
-                f"track {name!r} of {cell_type} does not look like those that the network was trained on: its values are {where}, "
-                f"by {distance:.2f} of their spread in training (the same assay in another cell type: about 0; told from "
-                f"{SHIFT_WARNING} on). Another assay, other units (fold change, RPKM, raw reads) or a weak experiment do this; "
-                "look at the track in `epizarr qc` before you believe the prediction"
+                f"track {name!r} of {cell_type} does not look like those that the network was trained on: its values are "
+                f"{where}, by {distance:.2f} of their spread in training (the same assay in another cell type: about 0; told "
+                f"from {SHIFT_WARNING} on). Another assay, other units (fold change, RPKM, raw reads) or a weak experiment do "
+                "this; look at the track in `epizarr qc` before you believe the prediction"
             )
     return sentences

@@ -1,4 +1,4 @@
-"""``epizarr train``: tracks and contacts of a store in, a run folder with checkpoints out."""
+"""``epizarr train``: tracks and contacts of one store or several in, a run folder with checkpoints out."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +40,9 @@ class _Bar:
 
 
 def command(
-    store: Annotated[str, typer.Argument(help="Store to train on.")],
+    stores: Annotated[
+        list[str], typer.Argument(metavar="STORE...", help="Store to train on, or several of one assembly.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Run folder; the same folder again resumes.")],
     config: Annotated[
         str, typer.Option(help="Named configuration (`epizarr config list`) or TOML file.")
@@ -57,11 +59,11 @@ def command(
     resolved = load_config(config, settings or [])
     names = [name.strip() for name in cell_type.split(",")] if cell_type else None
     with progress_bar("train") as update:
-        result = train_model(store, resolved, out, cell_types=names, progress=_Bar(update), take_over=take_over)
+        result = train_model(stores, resolved, out, cell_types=names, progress=_Bar(update), take_over=take_over)
     if result.is_finished:
         stdout.print(
             f"{out}: {len(result.rows)} epochs, lowest validation loss {result.best_loss:.4g}. "
-            f"Next: epizarr predict {store} --checkpoint {out / 'best'} --cell-type NAME"
+            f"Next: epizarr predict {stores[0]} --checkpoint {out / 'best'} --cell-type NAME"
         )
     else:
         stdout.print(f"{out}: stopped after execution.max_steps; without it the same command goes on.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from epizarr.train.checkpoint import Checkpoint, load_checkpoint
     from epizarr.train.config import NAMED_CONFIGS, TrainConfig, config_fields, config_toml, load_config
+    from epizarr.train.folds import leave_one_out
     from epizarr.train.loop import TrainResult, train_model
 
 _PUBLIC = {
@@ -21,6 +22,7 @@ _PUBLIC = {
     "config_fields": "config",
     "config_toml": "config",
     "load_config": "config",
+    "leave_one_out": "folds",
     "TrainResult": "loop",
     "train_model": "loop",
 }
@@ -32,6 +34,7 @@ __all__ = [
     "TrainResult",
     "config_fields",
     "config_toml",
+    "leave_one_out",
     "load_checkpoint",
     "load_config",
     "train_model",

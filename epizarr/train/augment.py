@@ -136,9 +136,7 @@ class Augmentation:
         """
         n_tracks, n_bins = len(self.scales), signal.shape[1]
         tracks, known = signal[:n_tracks], signal[n_tracks:]
-        rng = np.random.default_rng(
-            np.random.SeedSequence([self.seed, epoch], spawn_key=(_EXAMPLE_STREAM, example))
-        )
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, epoch], spawn_key=(_EXAMPLE_STREAM, example)))
         # Everything is drawn whether or not it is used, so that one kind of change does not move another's draws.
         factors = np.exp(self.scale_jitter * rng.standard_normal(n_tracks))
         begins = rng.integers(0, _TABLE_VALUES - n_bins, size=n_tracks)

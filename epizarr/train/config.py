@@ -148,7 +148,10 @@ class OptimSettings:
     clip_norm: float = _field(0.0, "norm that gradients are scaled down to where they exceed it; 0: never", least=0)
     mirror: bool = _field(False, "half of the examples, drawn anew each epoch, are read backwards")
     track_dropout: float = _field(
-        0.0, "probability that a track of an example is fed as missing, never all; needs network.mask_channels", least=0, below=1
+        0.0,
+        "probability that a track of an example is fed as missing, never all; needs network.mask_channels",
+        least=0,
+        below=1,
     )
     track_noise: float = _field(
         0.0, "noise added to measured bins after the transform, in units of the track's training sd", least=0
@@ -474,7 +477,9 @@ def _example_problems(config: TrainConfig) -> list[str]:
     problems = []
     both = sorted(set(data.cell_types) & set(config.splits.held_out_cell_types))
     if both:
-        problems.append(f"data.cell_types lists {both}, which splits.held_out_cell_types holds out; take them out of one")
+        problems.append(
+            f"data.cell_types lists {both}, which splits.held_out_cell_types holds out; take them out of one"
+        )
     if data.tracks and set(data.tracks) == set(data.zeroed_tracks):
         problems.append(f"data.zeroed_tracks = {list(data.zeroed_tracks)} leaves the network no track")
     if training.delta_weight > 0 and not training.pairs:

@@ -13,7 +13,8 @@ from epizarr.train.sampler import Sampler, Share
 class TensorBatch(NamedTuple):
     """A :class:`~epizarr.train.sampler.Batch` as tensors, which share its memory.
 
-    ``signal`` (example, channel, track bin); ``target`` and ``valid`` (example, bin, offset); ``examples`` and ``locus`` (example).
+    ``signal`` (example, channel, track bin); ``target`` and ``valid`` (example, bin, offset); ``examples`` and ``locus``
+    (example).
     """
 
     epoch: int

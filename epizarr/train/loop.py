@@ -42,7 +42,14 @@ from epizarr.train.dataset import TensorBatch, WindowDataset, load_batches
 from epizarr.train.log import EpochRow, RunLog
 from epizarr.train.reader import fast_decoding
 from epizarr.train.sampler import open_samplers
-from epizarr.train.sources import TrainingData, fit_distributions, fit_transforms, open_training_data, store_list, transformed_mean
+from epizarr.train.sources import (
+    TrainingData,
+    fit_distributions,
+    fit_transforms,
+    open_training_data,
+    store_list,
+    transformed_mean,
+)
 from epizarr.train.validation import validate
 
 _CONFIG, _LOG = "config.toml", "log.csv"

@@ -85,7 +85,9 @@ def plan_epoch(
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, epoch]))
     region = _regions(stretches)
-    phases = rng.integers(0, n_bins, size=region.max() + 1)[region] if pairs else rng.integers(0, n_bins, len(stretches))
+    phases = (
+        rng.integers(0, n_bins, size=region.max() + 1)[region] if pairs else rng.integers(0, n_bins, len(stretches))
+    )
     starts = [window_starts(s.segment, n_bins, int(p)) for s, p in zip(stretches, phases, strict=True)]
     plan = _in_blocks(starts, int(np.clip(sum(map(len, starts)) // buffer_blocks, 1, block_windows)), region)
     # Blocks that are mixed as one: with pairs, those of the same windows in all cell types.
@@ -179,7 +181,8 @@ class Batch(NamedTuple):
 class Share:
     """Which part of the steps' examples a process makes.
 
-    Unit i (an example, or a pair of them) belongs to rank ``i mod world``; of a rank's batches, its DataLoader worker makes every ``n_workers``-th.
+    Unit i (an example, or a pair of them) belongs to rank ``i mod world``; of a rank's batches, its DataLoader worker makes every
+    ``n_workers``-th.
     """
 
     rank: int = 0
@@ -425,7 +428,9 @@ def _augmentation(
     if not (training.track_dropout or training.track_noise or training.scale_jitter):
         return None
     if training.track_noise > 0 and track_sd is None:
-        raise ConfigError("training.track_noise is in units of the tracks' sd in training, which was not given (track_sd).")
+        raise ConfigError(
+            "training.track_noise is in units of the tracks' sd in training, which was not given (track_sd)."
+        )
     return Augmentation(
         seed=training.seed,
         track_dropout=training.track_dropout,

@@ -27,8 +27,10 @@ from epizarr.io.store import (
     used_inputs,
 )
 from epizarr.io.track_binding import FIT_MAX_BINS, bind_transforms, fit_own_quantiles, naming_track
+from epizarr.io.track_distributions import sample_values
 from epizarr.quantiles import QuantileFunction
 from epizarr.strands import strand_partners
+from epizarr.track_shift import TrackDistribution
 from epizarr.train.config import (
     DEFAULT_TRANSFORM,
     STORE_MIN_DIAGONAL,
@@ -36,7 +38,6 @@ from epizarr.train.config import (
     check_config,
     stray_tracks,
 )
-from epizarr.track_shift import TrackDistribution, sample_bins
 from epizarr.transforms import (
     NO_MATCH,
     Transform,
@@ -191,7 +192,9 @@ def open_training_data(
     sources = tuple(_open_source(name, *opened[name], config) for name in names)
     strands = tuple(_strand(opened, track) for track in tracks)
     if config.training.mirror:
-        _check_zeroed_partners(config, strand_partners(tracks, strands))  # refuses strands without a partner before any work
+        _check_zeroed_partners(
+            config, strand_partners(tracks, strands)
+        )  # refuses strands without a partner before any work
     return TrainingData(config, assembly, sources, splits, strands)
 
 
@@ -265,7 +268,9 @@ def _strand(opened: Mapping[str, tuple[xr.Dataset, xr.Dataset]], track: str) -> 
 def _check_zeroed_partners(config: TrainConfig, partners: Sequence[int]) -> None:
     """Refuse a zeroed track that would be filled by its partner from the other strand."""
     tracks, zeroed = config.data.tracks, config.data.zeroed_tracks
-    alone = [name for name, other in zip(tracks, partners, strict=True) if name in zeroed and tracks[other] not in zeroed]
+    alone = [
+        name for name, other in zip(tracks, partners, strict=True) if name in zeroed and tracks[other] not in zeroed
+    ]
     if alone:
         raise ConfigError(
             f"data.zeroed_tracks names {alone} without the track of the other strand, whose place it takes when a window is read "
@@ -315,10 +320,14 @@ def _lacks(opened: dict[str, tuple[xr.Dataset, xr.Dataset]], tracks: Sequence[st
         there = [str(t) for t in signal["track"].values]
         absent = [track for track in tracks if track not in there and track not in config.data.zeroed_tracks]
         if config.training.track_dropout > 0 and set(there) & (set(tracks) - set(config.data.zeroed_tracks)):
-            if unknown := [track for track in absent if not any(track in s["track"].values for s, _ in opened.values())]:
+            if unknown := [
+                track for track in absent if not any(track in s["track"].values for s, _ in opened.values())
+            ]:
                 problems.append(f"no cell type has the tracks {unknown}; {name!r} has {there}")
             for track in absent:
-                _LOG.warning("cell type %r has no track %r: it is fed as missing, as training.track_dropout allows", name, track)
+                _LOG.warning(
+                    "cell type %r has no track %r: it is fed as missing, as training.track_dropout allows", name, track
+                )
             absent = []
         for track in absent:
             problems.append(
@@ -500,8 +509,8 @@ def _fit_tracks(data: TrainingData) -> dict[str, Transform]:
 def fit_distributions(data: TrainingData, transforms: Mapping[str, Transform]) -> dict[str, TrackDistribution]:
     """Describe each track's transformed values over the training regions of all cell types that have it.
 
-    Reads a sample of at most 500,000 bins of each track and cell type (:func:`epizarr.track_shift.sample_bins`), one cell type
-    at a time; holds 2 MB for each of them.
+    Reads a sample of at most 500,000 bins of each track and cell type (:func:`epizarr.track_shift.sample_bins`), and holds 2 MB
+    for each of them.
 
     Parameters
     ----------
@@ -516,11 +525,10 @@ def fit_distributions(data: TrainingData, transforms: Mapping[str, Transform]) -
     """
     values: dict[str, list[np.ndarray]] = {name: [] for name in data.config.data.tracks}
     for source, bound in zip(data.sources, bound_transforms(data, transforms), strict=True):
-        for lo, hi in sample_bins([_track_extent(source, segment) for segment in data.segments("train")]):
-            raw, blacklisted = read_signal(source, lo, hi)
-            for name, array, signal, transform in zip(values, source.signal, raw, bound, strict=True):
-                if array is not None:
-                    values[name].append(transform.apply(signal, blacklisted))
+        extents = [_track_extent(source, segment) for segment in data.segments("train")]
+        for name, signal, transform in zip(values, source.signal, bound, strict=True):
+            if signal is not None:
+                values[name] += sample_values(signal, source.blacklisted, transform, extents)
     found = {name: TrackDistribution.of(parts) for name, parts in values.items()}
     return {name: distribution for name, distribution in found.items() if distribution is not None}
 

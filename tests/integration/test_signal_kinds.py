@@ -102,7 +102,8 @@ def test_predict__warns_of_another_kind_than_in_training(store, tmp_path, caplog
         predict_contacts(store, result.last, cell_type="A", regions=["chr3"], n_threads=1)
         assert caplog.messages == []
         predict_contacts(store, result.last, cell_type="B", regions=["chr3"], n_threads=1)
-    assert len(caplog.messages) == 1
+    # The second one is of the values, which lie elsewhere as well: tests/integration/test_missing_tracks.py
+    assert len(caplog.messages) == 2
     assert "track 'DNase' of B seems to hold signed, and the network was trained on coverage in A" in caplog.messages[0]
 
 
