@@ -46,7 +46,7 @@ from epizarr.io.store import (
     sweep_group,
     write_region,
 )
-from epizarr.io.track_binding import bind_transforms, match_record
+from epizarr.io.track_binding import bind_transforms, match_record, naming_track
 from epizarr.io.track_choice import choose_tracks
 from epizarr.io.track_distributions import stored_distribution
 from epizarr.io.track_kinds import stored_kinds, unlike_training
@@ -451,7 +451,8 @@ def _track_shifts(
     for name, values, transform in zip(checkpoint.tracks, signal, transforms, strict=True):
         trained = checkpoint.track_distributions.get(name)
         if trained is not None and values is not None:
-            found = stored_distribution(values, blacklisted, transform, extents)
+            with naming_track(name):
+                found = stored_distribution(values, blacklisted, transform, extents)
             if found is not None:
                 shifts[name] = track_shift(trained, found)
     return shifts

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import tomllib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -503,10 +503,10 @@ def _example_problems(config: TrainConfig) -> list[str]:
 
 def stray_tracks(data: DataConfig, tracks: Sequence[str]) -> list[str]:
     """Say which of the keys that speak of single tracks name others than ``tracks``, one text each."""
-    named = {
+    named: dict[str, Collection[str]] = {
         "track_transforms": data.track_transforms,
         "matches": data.matches,
-        "zeroed_tracks": dict.fromkeys(data.zeroed_tracks),
+        "zeroed_tracks": data.zeroed_tracks,
     }
     stray = {key: sorted(set(by_track) - set(tracks)) for key, by_track in named.items()}
     return [f"data.{key} names {names}" for key, names in stray.items() if names]

@@ -495,9 +495,9 @@ def _fit_tracks(data: TrainingData) -> dict[str, Transform]:
         with naming_track(name):
             if match != NO_MATCH:
                 whole = {
-                    number: fit_own_quantiles(signal, source.blacklisted)
+                    number: fit_own_quantiles(stored, source.blacklisted)
                     for number, source in enumerate(data.sources)
-                    if (signal := source.signal[track]) is not None
+                    if (stored := source.signal[track]) is not None
                 }
                 own = [whole[number] for _, number in of_track]
             transforms[name] = fit_track_transform(
@@ -529,7 +529,10 @@ def fit_distributions(data: TrainingData, transforms: Mapping[str, Transform]) -
         for name, signal, transform in zip(values, source.signal, bound, strict=True):
             if signal is not None:
                 values[name] += sample_values(signal, source.blacklisted, transform, extents)
-    found = {name: TrackDistribution.of(parts) for name, parts in values.items()}
+    found = {}
+    for name, parts in values.items():
+        with naming_track(name):
+            found[name] = TrackDistribution.of(parts)
     return {name: distribution for name, distribution in found.items() if distribution is not None}
 
 
