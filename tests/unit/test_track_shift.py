@@ -5,6 +5,8 @@ import pytest
 from scipy.stats import wasserstein_distance
 
 from epizarr.errors import TransformError
+from epizarr.simulate import DEFAULT, simulate_world
+from epizarr.simulate.tracks import sample_tracks
 from epizarr.track_shift import (
     N_STRETCHES,
     SHIFT_WARNING,
@@ -14,6 +16,7 @@ from epizarr.track_shift import (
     shift_warnings,
     track_shift,
 )
+from epizarr.transforms import Transform, fit_track_transform
 
 
 def distribution(values: np.ndarray) -> TrackDistribution:
@@ -76,3 +79,28 @@ def test_shift_warnings__says_which_and_which_way():
         (True, True, False),
         (False, False, True),
     ]
+
+
+def simulated(cell_type: str) -> dict[str, np.ndarray]:
+    """Tracks of 20 Mb in bins of 100 bp, by name."""
+    world = simulate_world(DEFAULT, 0, cell_type)
+    parts = [sample_tracks(world, chrom, block)[1] for chrom in DEFAULT.assembly.chrom_names[:4] for block in range(5)]
+    return dict(zip(DEFAULT.tracks, np.concatenate(parts, axis=1), strict=True))
+
+
+def transformed(transform: Transform, values: np.ndarray) -> TrackDistribution:
+    return distribution(transform.apply(values.astype(np.float32), np.zeros(len(values), dtype=bool)))
+
+
+def test_track_shift__tells_other_units_from_another_cell_type_on_simulated_tracks():
+    trained, found = simulated("SIM1"), simulated("SIM2")
+    for name, values in trained.items():
+        transform = fit_track_transform("blacklist_clip_log1p", [values])
+        base = transformed(transform, values)
+        same = track_shift(base, transformed(transform, found[name]))[0]
+        scaled = [track_shift(base, transformed(transform, factor * found[name]))[0] for factor in (1.5, 3, 1 / 3)]
+        assert same < 0.8 * SHIFT_WARNING
+        assert min(scaled) > 1.4 * SHIFT_WARNING
+        assert min(scaled) > 2 * same
+        if name == "DNase":
+            assert track_shift(base, transformed(transform, found["CTCF"]))[0] > 1.4 * SHIFT_WARNING
