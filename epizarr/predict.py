@@ -10,7 +10,7 @@ again gives the same bytes as one that was not.
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,10 +46,13 @@ from epizarr.io.store import (
     sweep_group,
     write_region,
 )
-from epizarr.io.track_binding import bind_transforms, match_record
+from epizarr.io.track_binding import bind_transforms, match_record, naming_track
+from epizarr.io.track_choice import choose_tracks
+from epizarr.io.track_distributions import stored_distribution
 from epizarr.io.track_kinds import stored_kinds, unlike_training
 from epizarr.nn import Epiphany, NetworkConfig, predict_stripes, prediction_bytes
 from epizarr.tiles import bins_needed
+from epizarr.track_shift import shift_warnings, track_shift
 from epizarr.train.checkpoint import Checkpoint, load_checkpoint
 from epizarr.train.seen import seen_in_training
 from epizarr.transforms import Transform, network_input
@@ -79,7 +82,7 @@ class _Job:
     out: Place
     group: str
     tracks_group: str
-    track_rows: tuple[int, ...]
+    track_rows: tuple[int | None, ...]
     track_transforms: tuple[Transform, ...]
     target_transform: Transform
     assembly: Assembly
@@ -123,6 +126,8 @@ def predict_contacts(
     cell_type: str,
     run: str | None = None,
     regions: Sequence[str] | None = None,
+    use: Mapping[str, str] | None = None,
+    without: Sequence[str] = (),
     out: StorePath | None = None,
     tile_bins: int | None = None,
     overlap_bins: int | None = None,
@@ -138,8 +143,10 @@ def predict_contacts(
     """Predict the contacts of a cell type and write them into a store.
 
     The same call again resumes a run that was stopped and does nothing to one that is complete. A track that seems to hold
-    another kind of signal than in training is told of in the log, as a warning (:func:`epizarr.io.track_kinds.unlike_training`);
-    so are regions and a cell type that were seen in training (:func:`epizarr.train.seen.seen_in_training`).
+    another kind of signal than in training (:func:`epizarr.io.track_kinds.unlike_training`), or whose values lie far from those
+    of training (:mod:`epizarr.track_shift`; read in the training regions, recorded as ``track_shift``), is told of in the log, as
+    a warning; so are regions and a cell type that were seen in training (:func:`epizarr.train.seen.seen_in_training`). A network
+    that was trained with ``training.track_dropout`` takes the tracks that the cell type lacks as missing.
     Memory of one task: :func:`prediction_task_bytes`; before the tasks, tracks that are matched are read whole, one at a time
     (:func:`epizarr.io.track_binding.fit_own_quantiles`).
 
@@ -156,6 +163,10 @@ def predict_contacts(
     regions
         Regions such as ``"chr3"`` or ``"chr3:1,000,000-6,000,000"``; a pixel is predicted if both of its bins overlap one region.
         Default: every chromosome to its ends.
+    use
+        Stored track to read in the place of one of the model's, ``{"DNase": "ATAC"}``; recorded.
+    without
+        Tracks of the model to feed as missing though they are there; recorded.
     out
         Store to write to, made if it is not there. Default: ``store``.
     tile_bins
@@ -190,7 +201,8 @@ def predict_contacts(
         If the checkpoint is of another assembly (by its name, or by the length of a chromosome), or the cell type lacks
         tracks that it needs.
     ConfigError
-        If tiles, batch or threads are out of range.
+        If tiles, batch or threads are out of range, or ``use`` or ``without`` cannot be followed
+        (:func:`epizarr.io.track_choice.choose_tracks`).
     MemoryBoundError
         If a task would need more than ``max_task_bytes``.
     TransformError
@@ -206,6 +218,8 @@ def predict_contacts(
         cell_type=cell_type,
         run=run or _run_name(Path(checkpoint)),
         regions=regions,
+        use=use or {},
+        without=without,
         out=place_of(out or store),
         tile_bins=tile_bins,
         overlap_bins=overlap_bins,
@@ -281,6 +295,8 @@ def _plan(
     cell_type: str,
     run: str,
     regions: Sequence[str] | None,
+    use: Mapping[str, str],
+    without: Sequence[str],
     out: Place,
     tile_bins: int | None,
     overlap_bins: int | None,
@@ -306,8 +322,23 @@ def _plan(
         )
     _check_chroms(store, assembly, checkpoint)
     tracks = open_tracks(store, cell_type, checkpoint.track_binsize)
-    rows = _match_tracks(store, cell_type, tracks, checkpoint)
-    signal = [tracks["signal"].isel(track=row) for row in rows]
+    there = [str(name) for name in tracks["track"].values]
+    chosen = choose_tracks(
+        checkpoint.tracks,
+        there,
+        use=use,
+        without=without,
+        zeroed=checkpoint.config.data.zeroed_tracks,
+        may_be_missing=checkpoint.tracks_may_be_missing,
+        model=f"checkpoint {checkpoint.path}",
+        cell_type=cell_type,
+    )
+    rows = tuple(None if name is None else there.index(name) for name in chosen.values())
+    signal = [None if row is None else tracks["signal"].isel(track=row) for row in rows]
+    missing = [name for name, source in chosen.items() if source is None]
+    lacking = [name for name in missing if name not in (*without, *checkpoint.config.data.zeroed_tracks)]
+    if lacking:
+        _LOG.warning("%s has no track %s: fed as missing, as in part of the training", cell_type, ", ".join(lacking))
     kinds = stored_kinds(dict(zip(checkpoint.tracks, signal, strict=True))) if checkpoint.signal_kinds else {}
     for sentence in unlike_training(checkpoint.signal_kinds, kinds, cell_type):
         _LOG.warning("%s", sentence)
@@ -323,6 +354,10 @@ def _plan(
     unbound = [checkpoint.track_transforms[name] for name in checkpoint.tracks]
     transforms = bind_transforms(unbound, checkpoint.tracks, signal, tracks["blacklisted"])
     matches = match_record(checkpoint.tracks, transforms)
+    shifts = _track_shifts(checkpoint, assembly, signal, tracks["blacklisted"], transforms)
+    for sentence in shift_warnings(shifts, cell_type):
+        _LOG.warning("%s", sentence)
+    sources = {name: source for name, source in chosen.items() if source not in (name, None)}
     texts = [
         str(assembly.region(f"{c}:{s}-{e}")) for c, s, e in view[["chrom", "start", "end"]].itertuples(index=False)
     ]
@@ -332,7 +367,7 @@ def _plan(
         "target": checkpoint.target_variable,
         "transform": checkpoint.target_transform.to_json(),
         "checkpoint_sha256": checkpoint.sha256,
-        "input_id": group_id(tracks, checkpoint.tracks),
+        "input_id": group_id(tracks, [name for name in chosen.values() if name is not None]),
         "tracks": json.dumps(list(checkpoint.tracks)),
         "track_binsize": checkpoint.track_binsize,
         "track_transforms": json.dumps([json.loads(t.to_json()) for t in transforms]),
@@ -342,6 +377,9 @@ def _plan(
         "settings": json.dumps(settings, sort_keys=True),
         "epizarr_version": __version__,
         **({"track_matches": json.dumps(matches, sort_keys=True)} if matches else {}),
+        **({"track_sources": json.dumps(sources, sort_keys=True)} if sources else {}),
+        **({"missing_tracks": json.dumps(missing)} if missing else {}),
+        **({"track_shift": json.dumps({k: round(d, 4) for k, (d, _) in shifts.items()})} if shifts else {}),
     }
     for sentence in seen_in_training(checkpoint, assembly, cell_type, [assembly.region(text) for text in texts]):
         _LOG.warning("checkpoint %s: %s", checkpoint.path, sentence)
@@ -399,17 +437,29 @@ def _check_chroms(store: Place, assembly: Assembly, checkpoint: Checkpoint) -> N
         )
 
 
-def _match_tracks(store: Place, cell_type: str, tracks: xr.Dataset, checkpoint: Checkpoint) -> tuple[int, ...]:
-    """Rows of the model's tracks in the store, by name."""
-    there = [str(name) for name in tracks["track"].values]
-    missing = [name for name in checkpoint.tracks if name not in there]
-    if missing:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.path} needs the tracks {list(checkpoint.tracks)}; cell type {cell_type!r} of {store} has "
-            f"{there} and lacks {missing}. Tracks are matched by name: add them to the manifest under these names, or train "
-            "without them."
-        )
-    return tuple(there.index(name) for name in checkpoint.tracks)
+def _track_shifts(
+    checkpoint: Checkpoint,
+    assembly: Assembly,
+    signal: Sequence[xr.DataArray | None],
+    blacklisted: xr.DataArray,
+    transforms: Sequence[Transform],
+) -> dict[str, tuple[float, float]]:
+    """How far each track that is read lies from training, where the checkpoint says what was there.
+
+    Both are read in the training regions, as far as the store has their chromosomes: elsewhere the genome differs, not the assay.
+    """
+    grid = assembly.bins(checkpoint.track_binsize)
+    regions = [text for text in checkpoint.trained_on["splits"]["train"] if text.partition(":")[0] in assembly]
+    extents = [grid.region_extent(assembly.region(text)) for text in regions]
+    shifts = {}
+    for name, values, transform in zip(checkpoint.tracks, signal, transforms, strict=True):
+        trained = checkpoint.track_distributions.get(name)
+        if trained is not None and values is not None:
+            with naming_track(name):
+                found = stored_distribution(values, blacklisted, transform, extents)
+            if found is not None:
+                shifts[name] = track_shift(trained, found)
+    return shifts
 
 
 def _blocks(job: _Job, extents: Sequence[tuple[int, int]]) -> list[_Block]:
@@ -515,13 +565,15 @@ def _predict_rows(job: _Job, model: Epiphany, first: int, last: int, end: int) -
 
 
 def _read_tracks(job: _Job, chrom: str, lo: int, hi: int) -> np.ndarray:
-    """Transformed tracks at chromosome-local track bins ``[lo, hi)``, (track, bin); NaN off the chromosome."""
+    """Transformed tracks at chromosome-local track bins ``[lo, hi)``, (track, bin); NaN off the chromosome or missing."""
     first, end = job.assembly.bins(job.track_binsize).chrom_extent(chrom)
     a, b = max(lo, 0), min(hi, end - first)
     part = slice(first + a, first + b)
     blacklisted = read_region(job.store, job.tracks_group, "blacklisted", {"bin": part})
     signal = np.full((len(job.track_rows), hi - lo), np.nan, dtype=np.float32)
     for index, (row, transform) in enumerate(zip(job.track_rows, job.track_transforms, strict=True)):
+        if row is None:
+            continue
         values = read_region(job.store, job.tracks_group, "signal", {"track": slice(row, row + 1), "bin": part})
         signal[index] = cut_padded(transform.apply(values[0], blacklisted), a, lo, hi)
     return signal

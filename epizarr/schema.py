@@ -264,7 +264,12 @@ PREDICTIONS = Group(
         "settings": "JSON: tiles, batches and threads that the values depend on, if only by rounding",
         "epizarr_version": "version of epizarr that wrote the group",
     },
-    {"track_matches": "JSON: for each track matched to the training tracks, how, and a hash of its map"},
+    {
+        "track_matches": "JSON: for each track matched to the training tracks, how, and a hash of its map",
+        "track_sources": "JSON: for each of the model's tracks that was read from a track of another name, that name",
+        "missing_tracks": "JSON: the model's tracks that were fed as missing",
+        "track_shift": "JSON: Wasserstein-1 distance of each track from those of training, after its transform, in training sd",
+    },
 )
 # The dim is not called "method": xarray's ``sel(method="prediction")`` would be read as a way to look up coordinates.
 EVALUATIONS = Group(

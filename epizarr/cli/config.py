@@ -1,5 +1,6 @@
 """``epizarr config``: the named training configurations."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,6 +40,28 @@ def show_command(
             section = here
         typer.echo(f"# {field.doc} ({field.kind})")
         typer.echo(_one_line(tomli_w.dumps({key: field.value}), section), nl=False)
+
+
+@app.command("leave-one-out", epilog="Example: epizarr config leave-one-out small --cell-type GM12878,K562,H1 -o folds")
+def leave_one_out_command(
+    name: Annotated[str, typer.Argument(help="Name of a configuration, or a TOML file.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the configurations, without-NAME.toml each.")],
+    cell_type: Annotated[
+        str | None, typer.Option(help="Cell types, separated by commas.  [default: those of the config]")
+    ] = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Write a configuration for each cell type that trains on all the others and never sees it."""
+    from epizarr.io.files import replace_file
+    from epizarr.train import config_toml, leave_one_out, load_config
+
+    names = [text.strip() for text in cell_type.split(",")] if cell_type else []
+    folds = leave_one_out(load_config(name, settings or []), names)
+    out.mkdir(parents=True, exist_ok=True)
+    for held_out, config in folds.items():
+        path = out / f"without-{held_out}.toml"
+        replace_file(path, config_toml(config).encode())
+        typer.echo(f"epizarr train STORE --config {path} -o RUNS/without-{held_out}")
 
 
 def _one_line(text: str, section: str) -> str:

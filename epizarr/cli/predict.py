@@ -32,6 +32,17 @@ def command(
         list[str] | None,
         typer.Option(help="Region such as chr3:1,000,000-6,000,000; repeat for several.  [default: all]"),
     ] = None,
+    use: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Read another track in the place of the model's, e.g. DNase=ATAC; repeat for several.",
+            metavar="NAME=TRACK",
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Feed a track as missing, if the model was trained with track dropout; repeat for several."),
+    ] = None,
     out: Annotated[str | None, typer.Option(help="Store to write to.  [default: STORE]")] = None,
     tile_bins: Annotated[
         int | None, typer.Option(help="Bins that the core sees at once.  [default: the training window]")
@@ -58,6 +69,8 @@ def command(
             cell_type=cell_type,
             run=run,
             regions=region,
+            use=_pairs(use or []),
+            without=without or [],
             out=out,
             tile_bins=tile_bins,
             overlap_bins=overlap_bins,
@@ -71,3 +84,14 @@ def command(
         )
     name = group.split("/")[-2]
     stdout.print(f"{out or store}: {group}. Next: epizarr evaluate {out or store} --run {name} --cell-type {cell_type}")
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    """Read ``NAME=TRACK`` texts."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, track = (part.strip() for part in text.partition("="))
+        if not (name and equals and track) or name in pairs:
+            raise typer.BadParameter(f"{text!r}: needs NAME=TRACK, each NAME once, e.g. DNase=ATAC", param_hint="--use")
+        pairs[name] = track
+    return pairs

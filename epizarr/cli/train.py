@@ -1,4 +1,4 @@
-"""``epizarr train``: tracks and contacts of a store in, a run folder with checkpoints out."""
+"""``epizarr train``: tracks and contacts of one store or several in, a run folder with checkpoints out."""
 
 import os
 import sys
@@ -69,7 +69,9 @@ class _Bar:
 
 
 def command(
-    store: Annotated[str, typer.Argument(help="Store to train on.")],
+    stores: Annotated[
+        list[str], typer.Argument(metavar="STORE...", help="Store to train on, or several of one assembly.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", help="Run folder; the same folder again resumes. Not needed with --dry-run."),
@@ -98,7 +100,7 @@ def command(
     resolved = load_config(config, settings or [])
     names = [name.strip() for name in cell_type.split(",")] if cell_type else None
     if dry_run:
-        _print_estimate(estimate_training(store, resolved, cell_types=names))
+        _print_estimate(estimate_training(stores, resolved, cell_types=names))
         return
     if out is None:
         raise typer.BadParameter("give a run folder (-o RUNDIR), or --dry-run.")
@@ -109,16 +111,16 @@ def command(
     with client_for(cluster, None) as client, progress_bar("train") as update, stop_on_signals() as stop:
         options |= {"progress": _Bar(update), "stop": stop}
         if launched is not None:
-            result = train_rank(store, resolved, out, **launched.arguments, **options)
+            result = train_rank(stores, resolved, out, **launched.arguments, **options)
         elif client is not None:
-            result = train_on_cluster(store, resolved, out, client=client, **options)
+            result = train_on_cluster(stores, resolved, out, client=client, **options)
         else:
-            result = train_model(store, resolved, out, **options)
+            result = train_model(stores, resolved, out, **options)
     if launched is not None and launched.rank:
         raise typer.Exit(stop.exit_code)  # rank 0 speaks for all
     if result.is_finished:
         _print_outcome(result, resolved)
-        stdout.print(f"Next: epizarr predict {store} --checkpoint {out / 'best'} --cell-type NAME")
+        stdout.print(f"Next: epizarr predict {stores[0]} --checkpoint {out / 'best'} --cell-type NAME")
     elif stop.signal is not None:
         where = f"its state is in {result.last}" if result.last is not None else "it had not begun"
         stderr.print(f"{out}: stopped by {stop.signal.name}; {where}. The same command goes on.")

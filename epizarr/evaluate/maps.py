@@ -6,7 +6,7 @@ region, neither is a bad bin, it has a value, and its diagonal is not below the 
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,8 @@ class Maps:
         Grid of the contacts, and how many diagonals are compared.
     variable, transform, min_diagonal
         What is compared, how both maps are transformed first, and the first diagonal that counts.
-    track_binsize, tracks, track_rows, track_transforms
-        The model's tracks, in its order: names, rows in the store, transforms, bound to these tracks.
+    track_binsize, tracks, stored_tracks, track_rows, track_transforms
+        The model's tracks, in its order: names, names and rows in the store, transforms, bound to these tracks.
     """
 
     store: Place
@@ -82,6 +82,7 @@ class Maps:
     min_diagonal: int
     track_binsize: int
     tracks: tuple[str, ...]
+    stored_tracks: tuple[str, ...]
     track_rows: tuple[int, ...]
     track_transforms: tuple[Transform, ...]
 
@@ -151,8 +152,26 @@ class Maps:
         return cut_padded(means, 0, 0, n)
 
 
-def open_maps(store: Place, cell_type: str, prediction: xr.Dataset) -> Maps:
+def open_maps(
+    store: Place,
+    cell_type: str,
+    prediction: xr.Dataset,
+    *,
+    is_predicted: bool = False,
+    left_out: Collection[str] = (),
+) -> Maps:
     """Look up a cell type's contacts and tracks for a prediction's grid, target, transforms and tracks.
+
+    Parameters
+    ----------
+    store, cell_type
+        Whose contacts and tracks.
+    prediction
+        What they are compared with. Tracks that were fed to it as missing are left out.
+    is_predicted
+        Whether the cell type is the predicted one: tracks that were read in the place of others are read here, too.
+    left_out
+        More of the model's tracks to leave out.
 
     Raises
     ------
@@ -174,9 +193,13 @@ def open_maps(store: Place, cell_type: str, prediction: xr.Dataset) -> Maps:
             "or has other chromosomes. Compare a prediction with contacts on its own assembly."
         )
     n_diagonals, variable = prediction.sizes["diagonal"], str(attrs["target"])
-    names = [str(name) for name in json.loads(attrs["tracks"])]
+    all_names = [str(name) for name in json.loads(attrs["tracks"])]
+    left_out = {*left_out, *missing_tracks(prediction)}
+    names = [name for name in all_names if name not in left_out]
+    sources = json.loads(attrs.get("track_sources", "{}")) if is_predicted else {}
+    stored = [sources.get(name, name) for name in names]
     there = [str(name) for name in tracks["track"].values]
-    missing = [name for name in names if name not in there]
+    missing = [name for name in stored if name not in there]
     problems = []
     if variable not in contacts:
         bands = sorted(str(name) for name, array in contacts.data_vars.items() if array.dims == ("bin", "diagonal"))
@@ -190,8 +213,9 @@ def open_maps(store: Place, cell_type: str, prediction: xr.Dataset) -> Maps:
             f"{store}: cell type {cell_type!r} cannot be compared with this prediction: {'; '.join(problems)}. Ingest what is "
             "missing, or evaluate another run."
         )
-    rows = tuple(there.index(name) for name in names)
-    transforms = [Transform.from_json(json.dumps(raw)) for raw in json.loads(str(attrs["track_transforms"]))]
+    rows = tuple(there.index(name) for name in stored)
+    fitted = dict(zip(all_names, json.loads(str(attrs["track_transforms"])), strict=True))
+    transforms = [Transform.from_json(json.dumps(fitted[name])) for name in names]
     signal = [tracks["signal"].isel(track=row) for row in rows]
     return Maps(
         store=store,
@@ -204,9 +228,27 @@ def open_maps(store: Place, cell_type: str, prediction: xr.Dataset) -> Maps:
         min_diagonal=max(int(attrs["min_diagonal"]), int(contacts.attrs["min_diagonal"])),
         track_binsize=track_binsize,
         tracks=tuple(names),
+        stored_tracks=tuple(stored),
         track_rows=rows,
         track_transforms=bind_transforms(transforms, names, signal, tracks["blacklisted"]),
     )
+
+
+def missing_tracks(prediction: xr.Dataset) -> list[str]:
+    """The model's tracks that a prediction was fed as missing."""
+    return [str(name) for name in json.loads(prediction.attrs.get("missing_tracks", "[]"))]
+
+
+def lacking_tracks(store: Place, cell_types: Sequence[str], prediction: xr.Dataset) -> dict[str, list[str]]:
+    """The tracks that cell types lack of those that a prediction was made of, by cell type; none listed that lacks none."""
+    track_binsize, fed = int(prediction.attrs["track_binsize"]), json.loads(prediction.attrs["tracks"])
+    found = {}
+    for cell_type in cell_types:
+        there = open_tracks(store, cell_type, track_binsize)["track"].values
+        lacks = [str(name) for name in fed if name not in there and name not in missing_tracks(prediction)]
+        if lacks:
+            found[cell_type] = lacks
+    return found
 
 
 def find_prediction(store: Place, cell_type: str, run: str, binsize: int | None) -> xr.Dataset:
@@ -281,10 +323,11 @@ def inputs_id(prediction: xr.Dataset, maps: Sequence[Maps], truth: dict[str, Any
     """Hash of all that is compared: a changed input makes another evaluation, a track that is not used does not."""
     content: list[Any] = [prediction.attrs["checkpoint_sha256"], prediction.attrs["input_id"]]
     content += [prediction.attrs["settings"], prediction.attrs["regions"], truth and truth.get("simulated")]
+    content += [prediction.attrs[name] for name in ("track_sources", "missing_tracks") if name in prediction.attrs]
     for source in maps:
         contacts = open_contacts(source.store, source.cell_type, source.binsize)
         tracks = open_tracks(source.store, source.cell_type, source.track_binsize)
-        content.append([source.cell_type, group_id(contacts), group_id(tracks, source.tracks)])
+        content.append([source.cell_type, group_id(contacts), group_id(tracks, source.stored_tracks)])
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -292,5 +335,5 @@ def compared_inputs(maps: Maps) -> list[dict[str, object]]:
     """Files behind the compared contacts and the tracks that the model reads."""
     contacts = open_contacts(maps.store, maps.cell_type, maps.binsize)
     tracks = open_tracks(maps.store, maps.cell_type, maps.track_binsize)
-    entries = used_inputs(tracks, maps.tracks)
+    entries = used_inputs(tracks, maps.stored_tracks)
     return entries + [entry for entry in used_inputs(contacts) if entry not in entries]

@@ -89,7 +89,7 @@ def write_report(
     """
     store, home = place_of(store), place_of(predictions or store)
     prediction = find_prediction(home, cell_type, run, binsize)
-    maps = open_maps(store, cell_type, prediction)
+    maps = open_maps(store, cell_type, prediction, is_predicted=True)
     if truth is not None:
         check_truth(Path(truth), maps)
     scores = open_evaluation(home, cell_type, run, maps.binsize).load()

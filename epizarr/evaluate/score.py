@@ -33,6 +33,8 @@ from epizarr.evaluate.maps import (
     compared_inputs,
     find_prediction,
     inputs_id,
+    lacking_tracks,
+    missing_tracks,
     open_maps,
     region_rows,
 )
@@ -46,6 +48,7 @@ from epizarr.io.store import (
     group_attrs,
     group_path,
     has_group,
+    list_groups,
     open_evaluation,
     read_region,
     remove_group,
@@ -159,10 +162,11 @@ def evaluate_run(
     """
     store, home = place_of(store), place_of(predictions or store)
     prediction = find_prediction(home, cell_type, run, binsize)
-    maps = open_maps(store, cell_type, prediction)
     trained_on = json.loads(str(prediction.attrs["trained_on"]))
+    trained, source_notes, left_out = _baseline_sources(store, prediction, trained_on["cell_types"])
+    maps = open_maps(store, cell_type, prediction, is_predicted=True, left_out=left_out)
     scored = _regions(maps, regions, trained_on)
-    sources = [open_maps(store, name, prediction) for name in trained_on["cell_types"]]
+    sources = [open_maps(store, name, prediction, left_out=left_out) for name in trained]
     truth_attrs = check_truth(Path(truth), maps) if truth is not None else None
     group = group_path("evaluations", cell_type, maps.binsize, run)
     attrs = {
@@ -205,7 +209,8 @@ def evaluate_run(
             scales = {name: depth_scale(*pair) for name, pair in total.items()}
             tasks = [replace(t, scales=scales) for t in tasks]
         scores, ceiling, n_observed = _score(tasks, n_passes, ticker, workers)
-        notes = _notes(maps, scored, splits, scores[PREDICTION], n_observed, trained_on) + missing + no_ceiling
+        notes = _notes(maps, scored, splits, scores[PREDICTION], n_observed, trained_on)
+        notes += source_notes + missing + no_ceiling
         about = {PREDICTION: f"run {run!r}", **{fit.name: fit.about for fit in fits}}
         rows: dict[str, DistanceCorrelations | None] = {
             name: scores.get(name) for name in (PREDICTION, TRAINING_MEAN, INSULATION, RIDGE)
@@ -228,6 +233,26 @@ def evaluate_run(
 
 
 # ------------------------------------------------------------------------------------------------------------- baselines
+
+
+def _baseline_sources(
+    store: Place, prediction: xr.Dataset, trained: Sequence[str]
+) -> tuple[list[str], list[str], set[str]]:
+    """Training cell types that the store has, tracks that some of them lack, and the notes that say what is left out."""
+    has_group_of = {info.cell_type for info in list_groups(store) if info.kind == "contacts"}
+    there = [name for name in trained if name in has_group_of]
+    notes = []
+    if elsewhere := [name for name in trained if name not in there]:
+        notes.append(f"Baselines are not fitted on {', '.join(elsewhere)}, trained on as well: not in this store.")
+    lacking = lacking_tracks(store, there, prediction)
+    notes += [f"Baselines leave out {', '.join(names)}, which {name} lacks." for name, names in lacking.items()]
+    if fed := missing_tracks(prediction):
+        notes.append(f"Fed to the network as missing, and left out of baselines: {', '.join(fed)}.")
+    if sources := json.loads(prediction.attrs.get("track_sources", "{}")):
+        notes.append(
+            "Read in the place of another track: " + ", ".join(f"{s} as {n}" for n, s in sources.items()) + "."
+        )
+    return there, notes, {track for names in lacking.values() for track in names}
 
 
 def _fit_baselines(
@@ -363,6 +388,10 @@ def _notes(
     trained_on: dict[str, Any],
 ) -> list[str]:
     notes = _data_notes(maps)
+    if maps.cell_type in trained_on.get("held_out_cell_types", ()):
+        notes.append(
+            f"Cell type {maps.cell_type} was held out: it neither trained the network nor chose the checkpoint."
+        )
     for name, what in (("train", "training"), ("validation", "the choice of the checkpoint")):
         for region in scored:
             seen = [other for other in splits[name] if _overlap(region, other)]

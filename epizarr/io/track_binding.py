@@ -56,7 +56,10 @@ def fit_own_quantiles(signal: xr.DataArray, blacklisted: xr.DataArray) -> Quanti
 
 
 def bind_transforms(
-    transforms: Sequence[Transform], names: Sequence[str], signal: Sequence[xr.DataArray], blacklisted: xr.DataArray
+    transforms: Sequence[Transform],
+    names: Sequence[str],
+    signal: Sequence[xr.DataArray | None],
+    blacklisted: xr.DataArray,
 ) -> tuple[Transform, ...]:
     """Bind the transforms of a cell type's tracks to these tracks.
 
@@ -68,7 +71,7 @@ def bind_transforms(
     transforms
         Fitted transforms.
     names, signal
-        Name and values of the track that each is for.
+        Name and values of the track that each is for. The transform of a track that is None, missing as a whole, stays unbound.
     blacklisted
         Bool, dims (bin).
 
@@ -80,7 +83,9 @@ def bind_transforms(
     bound = []
     for transform, name, values in zip(transforms, names, signal, strict=True):
         with naming_track(name):
-            bound.append(transform.bind(fit_own_quantiles(values, blacklisted)) if transform.is_matched else transform)
+            if transform.is_matched and values is not None:
+                transform = transform.bind(fit_own_quantiles(values, blacklisted))
+            bound.append(transform)
     return tuple(bound)
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 from epizarr.signal_kind import SignalKind, detect_signal_kind, sample_extents, told_kinds
 
 
-def stored_kinds(signal: Mapping[str, xr.DataArray]) -> dict[str, SignalKind]:
+def stored_kinds(signal: Mapping[str, xr.DataArray | None]) -> dict[str, SignalKind]:
     """Tell the kind of tracks from a sample of their bins.
 
     Reads at most 100,000 bins of each track (:func:`epizarr.signal_kind.sample_extents`), one track at a time: some 6 MB.
@@ -16,10 +16,12 @@ def stored_kinds(signal: Mapping[str, xr.DataArray]) -> dict[str, SignalKind]:
     Parameters
     ----------
     signal
-        Whole tracks by name, each with dims (bin), lazy, NaN where not measured.
+        Whole tracks by name, each with dims (bin), lazy, NaN where not measured. None, a missing track, has no kind.
     """
     kinds = {}
     for name, values in signal.items():
+        if values is None:
+            continue
         parts = [
             values.isel(bin=slice(lo, hi)).data.compute(scheduler="synchronous")
             for lo, hi in sample_extents(values.sizes["bin"])

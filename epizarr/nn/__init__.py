@@ -13,7 +13,7 @@ from epizarr.nn.inference import (
     predict_stripes,
     prediction_bytes,
 )
-from epizarr.nn.losses import masked_mse, squared_error_sum
+from epizarr.nn.losses import difference_sum, masked_mse, squared_error_sum
 
 __all__ = [
     "Discriminator",
@@ -21,6 +21,7 @@ __all__ = [
     "Epiphany",
     "NetworkConfig",
     "NetworkGflop",
+    "difference_sum",
     "is_shown",
     "masked_mse",
     "network_gflop",

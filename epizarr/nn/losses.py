@@ -66,3 +66,37 @@ def masked_mse(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """
     total, n_valid = squared_error_sum(prediction, target, valid)
     return total / n_valid.clamp(min=1)
+
+
+def difference_sum(prediction: Tensor, target: Tensor, valid: Tensor, locus: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum the squared errors of the differences between examples of one locus, and count them.
+
+    For every pair (A, B) of examples with the same locus: the sum of ((pA - pB) - (yA - yB))² over the pixels that are valid in
+    both. It is 0 where the network errs in both cell types alike, whatever each one's error is. Sum and count come apart for
+    the same reason as in :func:`squared_error_sum`.
+
+    Parameters
+    ----------
+    prediction, target, valid
+        As in :func:`squared_error_sum`, the first dim being the example.
+    locus
+        int64 (example): equal numbers mark the same locus in other cell types. Three examples of a locus make three pairs.
+
+    Returns
+    -------
+    The sum, with gradient, and the number of pixels (int64), both without dims; 0 and 0 where no two examples share a locus.
+
+    Raises
+    ------
+    TensorShapeError
+        As :func:`squared_error_sum`; or if ``locus`` does not have one number an example.
+    """
+    if locus.shape != prediction.shape[:1]:
+        raise TensorShapeError(
+            f"loss: locus has shape {tuple(locus.shape)}; needs one number for each of the {len(prediction)} examples."
+        )
+    first, second = torch.triu(locus[:, None] == locus, diagonal=1).nonzero().to(prediction.device).T
+    # A difference with an invalid member is NaN or worse; squared_error_sum replaces it before the arithmetic.
+    return squared_error_sum(
+        prediction[first] - prediction[second], target[first] - target[second], valid[first] & valid[second]
+    )

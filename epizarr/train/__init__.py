@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from epizarr.train.checkpoint import Checkpoint, load_checkpoint
     from epizarr.train.config import NAMED_CONFIGS, TrainConfig, config_fields, config_toml, load_config
     from epizarr.train.estimate import TrainingEstimate, estimate_training
+    from epizarr.train.folds import leave_one_out
     from epizarr.train.loop import TrainResult, train_model
     from epizarr.train.released_weights import import_weights
 
@@ -25,6 +26,7 @@ _PUBLIC = {
     "load_config": "config",
     "TrainingEstimate": "estimate",
     "estimate_training": "estimate",
+    "leave_one_out": "folds",
     "TrainResult": "loop",
     "train_model": "loop",
     "import_weights": "released_weights",
@@ -40,6 +42,7 @@ __all__ = [
     "config_toml",
     "estimate_training",
     "import_weights",
+    "leave_one_out",
     "load_checkpoint",
     "load_config",
     "train_model",

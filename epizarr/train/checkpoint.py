@@ -32,6 +32,7 @@ from epizarr.errors import CheckpointError, EpizarrError, InputNotFoundError, ra
 from epizarr.io.files import file_sha256
 from epizarr.nn import Discriminator, DiscriminatorConfig, Epiphany, NetworkConfig
 from epizarr.signal_kind import SignalKind
+from epizarr.track_shift import TrackDistribution
 from epizarr.train.config import TrainConfig, config_from_toml, config_toml
 from epizarr.transforms import Transform
 
@@ -73,7 +74,8 @@ class ModelCard:
     chrom_lengths
         Length of each of its chromosomes in bp, by name: two assemblies may bear one name.
     trained_on
-        ``{"cell_types": [names], "splits": {"train": [regions], "validation": [regions], "test": [regions]}}``, as text.
+        ``{"cell_types": [names], "held_out_cell_types": [names], "splits": {"train": [regions], "validation": [regions],
+        "test": [regions]}}``, as text; up to format 1.1 no cell type is said to be held out.
     inputs
         What the data were made from: ``{cell type: {input name: sha256}}``; see ``epizarr.train.sources.Source``.
     config
@@ -82,6 +84,8 @@ class ModelCard:
         What each track seemed to hold in training, by cell type and track; empty in checkpoints of format 1.0.
     discriminator
         Shape of the discriminator that it was trained with; None without an adversarial loss.
+    track_distributions
+        Values of each transformed track over the training regions; empty up to format 1.1.
     """
 
     network: NetworkConfig
@@ -100,6 +104,12 @@ class ModelCard:
     config: TrainConfig
     signal_kinds: dict[str, dict[str, SignalKind]] = field(default_factory=dict, kw_only=True)
     discriminator: DiscriminatorConfig | None = field(default=None, kw_only=True)
+    track_distributions: dict[str, TrackDistribution] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def tracks_may_be_missing(self) -> bool:
+        """Whether the network has learned to do without some of its tracks."""
+        return self.config.training.track_dropout > 0
 
 
 @dataclass(frozen=True)
@@ -422,6 +432,7 @@ def _card_document(card: ModelCard) -> dict[str, Any]:
         cell_type: {track: dataclasses.asdict(kind) for track, kind in kinds.items()}
         for cell_type, kinds in card.signal_kinds.items()
     }
+    document["track_distributions"] = {name: d.to_params() for name, d in card.track_distributions.items()}
     return document
 
 
@@ -432,7 +443,7 @@ def _position_from_document(document: dict[str, Any]) -> Position:
 
 
 def _card_from_document(document: dict[str, Any], config: TrainConfig) -> ModelCard:
-    document = {"signal_kinds": {}, "discriminator": None} | document
+    document = {"signal_kinds": {}, "discriminator": None, "track_distributions": {}} | document
     values = {f.name: document[f.name] for f in dataclasses.fields(ModelCard) if f.name != "config"}
     values["network"] = NetworkConfig(**values["network"])
     if values["discriminator"] is not None:
@@ -446,6 +457,9 @@ def _card_from_document(document: dict[str, Any], config: TrainConfig) -> ModelC
     values["signal_kinds"] = {
         cell_type: {track: SignalKind(**raw) for track, raw in kinds.items()}
         for cell_type, kinds in values["signal_kinds"].items()
+    }
+    values["track_distributions"] = {
+        name: TrackDistribution.from_params(raw) for name, raw in values["track_distributions"].items()
     }
     return ModelCard(**values, config=config)
 

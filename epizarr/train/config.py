@@ -11,7 +11,7 @@ import dataclasses
 import math
 import tomllib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -52,11 +52,16 @@ def _field(
 class DataConfig:
     """Which part of the store is read."""
 
-    cell_types: tuple[str, ...] = _field((), "cell types to train on; none listed: all that have tracks and contacts")
+    cell_types: tuple[str, ...] = _field(
+        (), "cell types to train on; none listed: all that have tracks and contacts and are not held out"
+    )
     binsize: int = _field(10_000, "bin width of the contacts in bp", least=1)
     track_binsize: int = _field(100, "bin width of the tracks in bp; divides binsize", least=1)
     tracks: tuple[str, ...] = _field(
-        (), "track names in the network's order; none listed: all of the store, in its order"
+        (), "track names in the network's order; none listed: all of the first cell type; with track_dropout, of any"
+    )
+    zeroed_tracks: tuple[str, ...] = _field(
+        (), "tracks of the network that are fed as missing, in training and in prediction: ablation by retraining"
     )
     track_transform: str = _field(
         DEFAULT_TRACK_TRANSFORM, "transform of every track not named below", choices=tuple(TRACK_TRANSFORMS)
@@ -90,12 +95,15 @@ class TargetConfig:
 
 @dataclass(frozen=True)
 class SplitsConfig:
-    """Regions as strings, ``"chr3"`` or ``"chr21:15,400,000-34,000,000"``."""
+    """Regions as strings, ``"chr3"`` or ``"chr21:15,400,000-34,000,000"``, and cell types that are held out."""
 
     train: tuple[str, ...] = _field((), "training regions")
     validation: tuple[str, ...] = _field((), "validation regions: they choose the best checkpoint")
     test: tuple[str, ...] = _field(
         (), "test regions: never read here, recorded so that nothing else is scored by default"
+    )
+    held_out_cell_types: tuple[str, ...] = _field(
+        (), "cell types of the stores that neither train nor choose the checkpoint"
     )
 
     def named(self) -> dict[str, tuple[str, ...]]:
@@ -168,6 +176,22 @@ class OptimSettings:
     best_by: str = _field("loss", "validation score that chooses the best checkpoint", choices=tuple(BEST_BY))
     patience: int = _field(0, "stop after so many epochs in a row without a better best_by; 0: never", least=0)
     mirror: bool = _field(False, "half of the examples, drawn anew each epoch, are read backwards")
+    track_dropout: float = _field(
+        0.0,
+        "probability that a track of an example is fed as missing, never all; needs network.mask_channels",
+        least=0,
+        below=1,
+    )
+    track_noise: float = _field(
+        0.0, "noise added to measured bins after the transform, in units of the track's training sd", least=0
+    )
+    scale_jitter: float = _field(
+        0.0, "sd of the logarithm of a factor on the signal before its transform, one a track and example", least=0
+    )
+    pairs: bool = _field(False, "examples of one locus in two cell types follow each other, in the same step")
+    delta_weight: float = _field(
+        0.0, "weight of the squared error of the difference between the cell types of a pair; needs pairs", least=0
+    )
     block_windows: int = _field(8, "most consecutive windows that are fetched and shuffled as one block", least=1)
     buffer_blocks: int = _field(16, "least blocks among which windows are shuffled", least=1)
 
@@ -445,6 +469,7 @@ def check_config(config: TrainConfig, origin: str = "training config") -> TrainC
         repeated = sorted({entry for entry in entries if entries.count(entry) > 1})
         if repeated:
             problems.append(f"data.{name} lists {repeated} more than once")
+    problems += _example_problems(config)
     if data.tracks:
         problems += [f"{text}, which data.tracks does not list" for text in stray_tracks(data, data.tracks)]
     device = config.execution.device
@@ -454,9 +479,43 @@ def check_config(config: TrainConfig, origin: str = "training config") -> TrainC
     return config
 
 
+def _example_problems(config: TrainConfig) -> list[str]:
+    """What does not fit together about cell types, pairs and missing tracks."""
+    data, training = config.data, config.training
+    problems = []
+    both = sorted(set(data.cell_types) & set(config.splits.held_out_cell_types))
+    if both:
+        problems.append(
+            f"data.cell_types lists {both}, which splits.held_out_cell_types holds out; take them out of one"
+        )
+    if data.tracks and set(data.tracks) == set(data.zeroed_tracks):
+        problems.append(f"data.zeroed_tracks = {list(data.zeroed_tracks)} leaves the network no track")
+    if training.delta_weight > 0 and not training.pairs:
+        problems.append(
+            f"training.delta_weight = {training.delta_weight}: weighs the difference of two cell types at one locus, so it "
+            "needs training.pairs = true"
+        )
+    if training.pairs and len(data.cell_types) == 1:
+        problems.append("training.pairs = true needs two cell types or more")
+    if training.pairs and training.batch_size % 2:
+        problems.append(
+            f"training.batch_size = {training.batch_size}: with training.pairs it must be even, or pairs would part"
+        )
+    if training.track_dropout > 0 and not config.network.mask_channels:
+        problems.append(
+            f"training.track_dropout = {training.track_dropout} needs network.mask_channels = true, by which the network tells "
+            "a missing track from one without signal"
+        )
+    return problems
+
+
 def stray_tracks(data: DataConfig, tracks: Sequence[str]) -> list[str]:
     """Say which of the keys that speak of single tracks name others than ``tracks``, one text each."""
-    named = {"track_transforms": data.track_transforms, "matches": data.matches}
+    named: dict[str, Collection[str]] = {
+        "track_transforms": data.track_transforms,
+        "matches": data.matches,
+        "zeroed_tracks": data.zeroed_tracks,
+    }
     stray = {key: sorted(set(by_track) - set(tracks)) for key, by_track in named.items()}
     return [f"data.{key} names {names}" for key, names in stray.items() if names]
 

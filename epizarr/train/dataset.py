@@ -18,8 +18,8 @@ _DROPOUT = (1,)
 class TensorBatch(NamedTuple):
     """A :class:`~epizarr.train.sampler.Batch` as tensors, which share its memory.
 
-    ``signal`` (example, channel, track bin); ``target`` and ``valid`` (example, bin, offset); ``examples`` and ``seeds`` of
-    their dropout masks (example).
+    ``signal`` (example, channel, track bin); ``target`` and ``valid`` (example, bin, offset); ``examples``, ``locus`` and
+    ``seeds`` of their dropout masks (example).
     """
 
     epoch: int
@@ -28,6 +28,7 @@ class TensorBatch(NamedTuple):
     target: Tensor
     valid: Tensor
     examples: Tensor
+    locus: Tensor
     seeds: Tensor
 
 
@@ -62,7 +63,7 @@ class WindowDataset(IterableDataset[TensorBatch]):
             self.epochs, self.first_step, Share(self.rank, self.world, worker, n_workers)
         ):
             seeds = example_seeds(self.sampler.seed or 0, batch.epoch, batch.examples)
-            arrays = (batch.signal, batch.target, batch.valid, batch.examples, seeds)
+            arrays = (batch.signal, batch.target, batch.valid, batch.examples, batch.locus, seeds)
             yield TensorBatch(batch.epoch, batch.step, *map(torch.from_numpy, arrays))
 
 

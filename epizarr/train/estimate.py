@@ -83,7 +83,7 @@ class TrainingEstimate:
 
 
 def estimate_training(
-    store: StorePath, config: TrainConfig, *, cell_types: Sequence[str] | None = None
+    stores: StorePath | Sequence[StorePath], config: TrainConfig, *, cell_types: Sequence[str] | None = None
 ) -> TrainingEstimate:
     """Resolve a configuration against a store and say what training it will need.
 
@@ -92,7 +92,7 @@ def estimate_training(
 
     Parameters
     ----------
-    store, config, cell_types
+    stores, config, cell_types
         As :func:`epizarr.train.loop.train_model` takes them.
 
     Raises
@@ -100,11 +100,11 @@ def estimate_training(
     ConfigError, SplitError, StoreError
         As :func:`epizarr.train.loop.train_model`: what the run would refuse is refused here.
     """
-    data = open_training_data(store, config, cell_types=cell_types)
+    data = open_training_data(stores, config, cell_types=cell_types)
     network, device, settings = network_config(data.config), device_of(data.config), data.config.training
     # Plans do not depend on values, so transforms that are not fitted do.
     linear = Transform("linear", (), {})
-    train, held_out = open_samplers(data, linear, dict.fromkeys(data.config.data.tracks, linear))
+    train, held_out = open_samplers(data, linear, dict.fromkeys(data.config.data.tracks, linear), {})
     try:
         steps = [train.n_steps(epoch) for epoch in range(settings.epochs)]
         n_examples, n_validation = len(train.plan(0)), len(held_out.plan(0))
@@ -249,7 +249,7 @@ def _measure(
     signal = torch.rand(n, network.in_channels, network.cut_length(settings.n_bins), device=device)
     target = torch.rand(n, settings.n_bins, network.n_offsets, device=device)
     valid = torch.ones_like(target, dtype=torch.bool)
-    batch = TensorBatch(0, 0, signal, target, valid, torch.arange(n), torch.arange(n))
+    batch = TensorBatch(0, 0, signal, target, valid, torch.arange(n), torch.arange(n) // 2, torch.arange(n))
 
     def validate() -> None:
         with torch.inference_mode():

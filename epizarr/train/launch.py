@@ -7,6 +7,7 @@ the store and the run's folder under the same names: one machine, or a shared fi
 import asyncio
 import socket
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ from epizarr.train.config import TrainConfig
 from epizarr.train.log import EpochRow
 from epizarr.train.loop import StepReport, TrainProgress, TrainResult, device_of, train_model
 from epizarr.train.ranks import joined_ranks
+from epizarr.train.signals import StopRequest
 
 #: Seconds that workers of a cluster have to come, as where they wait in a queue.
 _WORKERS_PATIENCE = 3600
 _TOPIC = "epizarr-train"
+#: Seconds between two looks at whether the run is to be stopped.
+_POLL = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class TorchrunRank:
 
 
 def train_rank(
-    store: Any,
+    stores: Any,
     config: TrainConfig,
     run_dir: str | Path,
     *,
@@ -69,7 +73,7 @@ def train_rank(
 
     Parameters
     ----------
-    store, config, run_dir
+    stores, config, run_dir
         As for :func:`~epizarr.train.loop.train_model`; the same in all processes.
     rank, world
         Which process of how many this is.
@@ -88,16 +92,17 @@ def train_rank(
     if rank:
         options["progress"] = None
     with joined_ranks(rank, world, device_of(config, local_rank), init_method) as ranks:
-        return train_model(store, config, run_dir, ranks=ranks, **options)
+        return train_model(stores, config, run_dir, ranks=ranks, **options)
 
 
 def train_on_cluster(
-    store: Any,
+    stores: Any,
     config: TrainConfig,
     run_dir: str | Path,
     *,
     client: Any,
     progress: TrainProgress | None = None,
+    stop: StopRequest | None = None,
     **options: Any,
 ) -> TrainResult:
     """Train on all workers of a Dask cluster, one process a worker.
@@ -106,12 +111,14 @@ def train_on_cluster(
 
     Parameters
     ----------
-    store, config, run_dir, options
+    stores, config, run_dir, options
         As for :func:`~epizarr.train.loop.train_model`.
     client
         Dask client. A cluster that was asked for workers is waited for.
     progress
         Told in this process of what rank 0 does.
+    stop
+        Once it is set in this process, all ranks stop after a checkpoint.
 
     Raises
     ------
@@ -127,18 +134,15 @@ def train_on_cluster(
     plan = {address: rank for rank, address in enumerate(addresses)}
     if progress is not None:
         client.subscribe_topic(_TOPIC, _Receiver(progress))
+    arguments = (stores, config, str(run_dir), plan, f"tcp://{host}:{port}", options)
     try:
-        outcomes = client.run(
-            _run_rank,
-            store,
-            config,
-            str(run_dir),
-            plan,
-            f"tcp://{host}:{port}",
-            options,
-            workers=addresses,
-            on_error="return",
-        )
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(client.run, _run_rank, *arguments, workers=addresses, on_error="return")
+            while not wait([running], timeout=_POLL).done:
+                if stop is not None and stop.signal is not None:
+                    client.run(_ask_to_stop, int(stop.signal), workers=addresses, on_error="ignore")
+                    break
+            outcomes = running.result()
     finally:
         if progress is not None:
             client.unsubscribe_topic(_TOPIC)
@@ -180,7 +184,7 @@ def _free_port(host: str) -> int:
 
 
 async def _run_rank(
-    store: Any,
+    stores: Any,
     config: TrainConfig,
     run_dir: str,
     plan: dict[str, int],
@@ -189,17 +193,24 @@ async def _run_rank(
     dask_worker: Any = None,
 ) -> TrainResult:
     """Run a rank in a thread, so that the worker goes on to answer its scheduler."""
+    stop = dask_worker.epizarr_stop = StopRequest()
     return await asyncio.to_thread(
         train_rank,
-        store,
+        stores,
         config,
         run_dir,
         rank=plan[dask_worker.address],
         world=len(plan),
         init_method=init_method,
         progress=_Sender(dask_worker),
+        stop=stop,
         **options,
     )
+
+
+def _ask_to_stop(number: int, dask_worker: Any = None) -> None:
+    """Pass a signal on to the rank of a worker."""
+    dask_worker.epizarr_stop.ask(number)
 
 
 class _Sender:

@@ -62,7 +62,14 @@ from epizarr.train.sampler import Sampler, open_samplers
 from epizarr.train.schedule import learning_rate
 from epizarr.train.selection import is_stopped_early, next_epoch
 from epizarr.train.signals import StopRequest
-from epizarr.train.sources import TrainingData, fit_transforms, open_training_data, transformed_mean
+from epizarr.train.sources import (
+    TrainingData,
+    fit_distributions,
+    fit_transforms,
+    open_training_data,
+    store_list,
+    transformed_mean,
+)
 from epizarr.train.step import Learner, StepSums
 from epizarr.train.validation import Validation, ValidationScores, validate
 
@@ -124,7 +131,7 @@ class TrainResult:
 
 
 def train_model(
-    store: StorePath,
+    stores: StorePath | Sequence[StorePath],
     config: TrainConfig,
     run_dir: str | Path,
     *,
@@ -135,12 +142,13 @@ def train_model(
     stop: StopRequest | None = None,
     command: Sequence[str] = (),
 ) -> TrainResult:
-    """Train a network on a store, or go on where an earlier call in the same folder stopped.
+    """Train a network on a store or several, or go on where an earlier call in the same folder stopped.
 
     Parameters
     ----------
-    store
-        Store to read: a folder or an address.
+    stores
+        One store to read or a list of them: folders or addresses, of one assembly. Every training region of every cell type is
+        seen once an epoch.
     config
         What to train; see :func:`~epizarr.train.config.load_config`.
     run_dir
@@ -168,8 +176,10 @@ def train_model(
     Raises
     ------
     ConfigError
-        If the folder holds a run with other scientific settings, the store lacks something, or TensorBoard is asked for and not
-        installed; before any work.
+        If the folder holds a run with other scientific settings, the stores lack something, two of them have a cell type of one
+        name, or TensorBoard is asked for and not installed; before any work.
+    AssemblyMismatchError
+        If the stores have different assemblies.
     SplitError
         If regions cannot be used or lie too close together.
     CheckpointError
@@ -192,8 +202,8 @@ def train_model(
     run_dir = local_path(run_dir)
     ranks.from_lead(lambda: check_resumable(run_dir))
     previous = ranks.from_lead(lambda: _run_config(run_dir))
-    with fast_decoding(store):
-        data = open_training_data(store, config, cell_types=cell_types, previous=previous)
+    with fast_decoding(*store_list(stores)):
+        data = open_training_data(stores, config, cell_types=cell_types, previous=previous)
     if previous is not None:
         changed = differing_fields(previous, data.config)
         raise_all(
@@ -282,7 +292,8 @@ def _train(
     """Run the epochs that are left. ``lease`` is the lead's; the other ranks write nothing."""
     config, settings, card, position = data.config, data.config.training, start.card, start.position
     learner = _learner(start, config, ranks.device)
-    train, held_out = open_samplers(data, card.target_transform, card.track_transforms)
+    track_sd = {name: distribution.sd for name, distribution in card.track_distributions.items()}
+    train, held_out = open_samplers(data, card.target_transform, card.track_transforms, track_sd)
     records = None if lease is None else _Records(run_dir, card, position, held_out, config)
     saved = position
 
@@ -486,6 +497,7 @@ def _new_card(data: TrainingData, network: NetworkConfig, judge: DiscriminatorCo
         chrom_lengths=dict(data.assembly),
         trained_on={
             "cell_types": list(config.data.cell_types),
+            "held_out_cell_types": list(config.splits.held_out_cell_types),
             "splits": {name: list(regions) for name, regions in config.splits.named().items()},
         },
         inputs={source.cell_type: source.inputs for source in data.sources},
@@ -494,6 +506,7 @@ def _new_card(data: TrainingData, network: NetworkConfig, judge: DiscriminatorCo
             source.cell_type: stored_kinds(dict(zip(config.data.tracks, source.signal, strict=True)))
             for source in data.sources
         },
+        track_distributions=fit_distributions(data, track_transforms),
         discriminator=judge,
     )
 

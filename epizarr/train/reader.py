@@ -31,18 +31,18 @@ PIECE_ROWS = 4 * BAND_ROWS
 
 
 @contextmanager
-def fast_decoding(store: StorePath) -> Iterator[None]:
+def fast_decoding(*stores: StorePath) -> Iterator[None]:
     """Let arrays that are opened meanwhile decode by the zarrs library, four times as fast as Zarr's own pipeline.
 
     Not for every reader of a store: a process that has used zarrs' threads must not fork, and notebooks do. Nor for every store:
-    zarrs reads files, and what lies in an object store is left to Zarr's own pipeline.
+    zarrs reads files, and where one of the stores lies in an object store all are left to Zarr's own pipeline.
 
     Parameters
     ----------
-    store
-        Store whose arrays are opened.
+    stores
+        Stores whose arrays are opened.
     """
-    if not isinstance(place_of(store), Path):
+    if not all(isinstance(place_of(store), Path) for store in stores):
         yield
         return
     with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
@@ -136,6 +136,9 @@ class ExampleReader:
         Memory for pieces that nobody holds at the moment. What a caller holds comes on top.
     read_threads
         Threads that load pieces.
+    keeps_mask
+        Whether pieces say which track bins are known though the network is not told: arrays given to :meth:`cut` have
+        ``n_piece_channels`` channels then.
 
     Attributes
     ----------
@@ -154,6 +157,7 @@ class ExampleReader:
         partners: Sequence[int] | None,
         cache_bytes: int,
         read_threads: int,
+        keeps_mask: bool = False,
     ) -> None:
         self.sources = tuple(sources)
         self.stretches = tuple(stretches)
@@ -163,6 +167,7 @@ class ExampleReader:
         self.partners = None if partners is None else tuple(partners)
         self.cache_bytes = cache_bytes
         self.read_threads = read_threads
+        self.has_mask = geometry.mask_channels or keeps_mask
         self._start()
 
     def _start(self) -> None:
@@ -188,6 +193,11 @@ class ExampleReader:
     def n_channels(self) -> int:
         """Channels of the network's input."""
         return len(self.sources[0].signal) * (2 if self.geometry.mask_channels else 1)
+
+    @property
+    def n_piece_channels(self) -> int:
+        """Channels of a piece: as many, or the mask channels more."""
+        return len(self.sources[0].signal) * (2 if self.has_mask else 1)
 
     def keys(self, stretch: int, lo: int, hi: int) -> list[PieceKey]:
         """Pieces that windows within chromosome-local bins ``[lo, hi)`` of a stretch are cut from."""
@@ -265,7 +275,7 @@ class ExampleReader:
         for number in range((first + a) // PIECE_TRACK_BINS, _upto(first + b, PIECE_TRACK_BINS)):
             piece = pieces[PieceKey(False, source, number)].result()
             lo, hi = max(first + a, piece.first), min(first + b, piece.first + piece.values.shape[1])
-            signal[:, lo - offset : hi - offset] = piece.values[:, lo - piece.first : hi - piece.first]
+            signal[:, lo - offset : hi - offset] = piece.values[: len(signal), lo - piece.first : hi - piece.first]
 
     def _cut_target(self, stretch: int, start: int, pieces: Pieces, target: np.ndarray) -> None:
         """Stripes of as many bins from ``start`` on as ``target`` has rows."""
@@ -313,8 +323,11 @@ class ExampleReader:
         raw, blacklisted = read_signal(source, lo, min(lo + PIECE_TRACK_BINS, source.track_grid.n_bins))
         signal = np.empty((len(raw), len(blacklisted)), dtype=np.float32)
         for track, transform in enumerate(self.track_transforms[key.owner]):
-            transform.apply(raw[track], blacklisted, out=signal[track])
-        return Piece(lo, network_input(signal, mask_channels=self.geometry.mask_channels, in_place=True))
+            if source.signal[track] is None:
+                signal[track] = np.nan
+            else:
+                transform.apply(raw[track], blacklisted, out=signal[track])
+        return Piece(lo, network_input(signal, mask_channels=self.has_mask, in_place=True))
 
     def _load_target(self, key: PieceKey) -> Piece:
         geometry = self.geometry

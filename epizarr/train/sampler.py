@@ -4,6 +4,9 @@ An epoch covers every bin of every training region once, by non-overlapping wind
 region. Consecutive windows of one region form *blocks*, which are fetched together; blocks are shuffled, and the windows of
 each :data:`buffer <OptimSettings.buffer_blocks>` of blocks are shuffled among themselves. The order is a function of (seed,
 epoch) alone, never of what was prefetched, of processes or of threads.
+
+With *pairs*, all cell types share one phase a region, and examples come two by two: one locus in two cell types, paired at random
+anew for each locus and epoch. Such a *unit* is never parted: a step and a process take whole ones.
 """
 
 from collections import deque
@@ -14,11 +17,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from epizarr.errors import ConfigError
 from epizarr.strands import strand_partners
+from epizarr.train.augment import NOISE_BP, Augmentation, TrackScale
+from epizarr.train.config import TrainConfig
 from epizarr.train.reader import ExampleReader, Geometry, Piece, PieceKey, Stretch
 from epizarr.train.sources import TrainingData, bound_transforms
 from epizarr.transforms import Transform
-from epizarr.windows import window_starts
+from epizarr.windows import Segment, window_starts
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,15 @@ class EpochPlan:
         block it is fetched with; int64.
     mirrored
         For each example: whether it is read backwards; bool.
+    locus
+        For each example: examples of one number cover the same bins of different cell types, read in the same direction; int64.
     """
 
     stretch: np.ndarray
     start: np.ndarray
     block: np.ndarray
     mirrored: np.ndarray
+    locus: np.ndarray
 
     def __len__(self) -> int:
         return len(self.start)
@@ -52,6 +61,7 @@ def plan_epoch(
     block_windows: int,
     buffer_blocks: int,
     mirror: bool = False,
+    pairs: bool = False,
 ) -> EpochPlan:
     """Lay out a training epoch.
 
@@ -69,46 +79,93 @@ def plan_epoch(
         Least number of blocks whose windows are mixed (fewer if there are fewer).
     mirror
         Whether each example is read backwards with probability 1/2.
+    pairs
+        Whether examples 2i and 2i + 1 are one locus in two cell types. Where a locus has an odd number of cell types, one of
+        them is left over; those left over are put together two by two.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, epoch]))
-    phases = rng.integers(0, n_bins, size=len(stretches))
+    region = _regions(stretches)
+    phases = (
+        rng.integers(0, n_bins, size=region.max() + 1)[region] if pairs else rng.integers(0, n_bins, len(stretches))
+    )
     starts = [window_starts(s.segment, n_bins, int(p)) for s, p in zip(stretches, phases, strict=True)]
-    plan = _in_blocks(starts, int(np.clip(sum(map(len, starts)) // buffer_blocks, 1, block_windows)))
-    n_blocks = int(plan.block[-1]) + 1
-    shuffled = rng.permutation(n_blocks)
-    members = np.split(np.arange(len(plan)), np.flatnonzero(np.diff(plan.block)) + 1)
-    order = []
-    for buffer in np.array_split(shuffled, max(1, n_blocks // buffer_blocks)):
-        order.append(rng.permutation(np.concatenate([members[block] for block in buffer])))
-    mixed = np.concatenate(order)
-    mirrored = rng.random(len(mixed)) < 0.5 if mirror else np.zeros(len(mixed), dtype=bool)
-    return EpochPlan(plan.stretch[mixed], plan.start[mixed], plan.block[mixed], mirrored)
+    plan = _in_blocks(starts, int(np.clip(sum(map(len, starts)) // buffer_blocks, 1, block_windows)), region)
+    # Blocks that are mixed as one: with pairs, those of the same windows in all cell types.
+    group = _number_pairs(region[plan.stretch], _within(plan)) if pairs else plan.block
+    n_groups, n_blocks = int(group.max()) + 1, int(plan.block[-1]) + 1
+    members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+    # With many cell types a group alone may fill a buffer: at least four are mixed all the same.
+    n_buffers = min(n_blocks // buffer_blocks, n_groups // 4) if pairs else n_blocks // buffer_blocks
+    buffers = [
+        np.concatenate([members[g] for g in buffer])
+        for buffer in np.array_split(rng.permutation(n_groups), max(1, n_buffers))
+    ]
+    mixed = _in_pairs(rng, buffers, plan.locus) if pairs else np.concatenate([rng.permutation(b) for b in buffers])
+    mirrored = np.zeros(len(mixed), dtype=bool)
+    if mirror:
+        mirrored = (rng.random(plan.locus.max() + 1)[plan.locus[mixed]] if pairs else rng.random(len(mixed))) < 0.5
+    locus = 2 * plan.locus[mixed] + mirrored
+    return EpochPlan(plan.stretch[mixed], plan.start[mixed], plan.block[mixed], mirrored, locus)
+
+
+def _in_pairs(rng: np.random.Generator, buffers: Sequence[np.ndarray], locus: np.ndarray) -> np.ndarray:
+    """Order of the examples of each buffer in units of two; what no buffer can pair comes last."""
+    units: list[np.ndarray] = []
+    left = np.empty(0, dtype=np.int64)
+    for buffer in buffers:
+        drawn = rng.permutation(buffer)
+        drawn = drawn[np.argsort(locus[drawn], kind="stable")]
+        size = np.bincount(locus[drawn])[locus[drawn]]
+        place = np.arange(len(drawn)) - np.searchsorted(locus[drawn], locus[drawn])
+        is_single = (place == size - 1) & (size % 2 == 1)
+        singles = np.concatenate([left, rng.permutation(drawn[is_single])])
+        n_paired = len(singles) // 2 * 2
+        left = singles[n_paired:]
+        units.append(rng.permutation(np.concatenate([drawn[~is_single], singles[:n_paired]]).reshape(-1, 2)).ravel())
+    return np.concatenate([*units, left])
 
 
 def plan_in_order(stretches: Sequence[Stretch], n_bins: int, *, block_windows: int) -> EpochPlan:
     """Lay out a pass over the stretches from left to right at phase 0, as for validation."""
-    return _in_blocks([window_starts(s.segment, n_bins) for s in stretches], block_windows)
+    starts = [window_starts(s.segment, n_bins) for s in stretches]
+    plan = _in_blocks(starts, block_windows, _regions(stretches))
+    return replace(plan, locus=2 * plan.locus)
 
 
-def _in_blocks(starts: Sequence[np.ndarray], block_windows: int) -> EpochPlan:
-    """Cut each stretch's windows into blocks of consecutive ones, numbered through."""
+def _regions(stretches: Sequence[Stretch]) -> np.ndarray:
+    """Number of each stretch's region: the same for all cell types; int64."""
+    numbers: dict[Segment, int] = {}
+    return np.array([numbers.setdefault(s.segment, len(numbers)) for s in stretches], dtype=np.int64)
+
+
+def _in_blocks(starts: Sequence[np.ndarray], block_windows: int, region: np.ndarray) -> EpochPlan:
+    """Cut each stretch's windows into blocks of consecutive ones, numbered through; loci are numbered, not yet mirrored."""
     n_windows = np.array([len(s) for s in starts])
     n_blocks = -(-n_windows // block_windows)
     first = np.concatenate([[0], np.cumsum(n_blocks)[:-1]])
-    block = [first[i] + np.arange(n) // block_windows for i, n in enumerate(n_windows)]
-    stretch = np.repeat(np.arange(len(starts)), n_windows)
+    block = np.concatenate([first[i] + np.arange(n) // block_windows for i, n in enumerate(n_windows)]).astype(np.int64)
+    stretch = np.repeat(np.arange(len(starts)), n_windows).astype(np.int64)
     start = np.concatenate(starts)
-    return EpochPlan(
-        stretch.astype(np.int64), start, np.concatenate(block).astype(np.int64), np.zeros(len(start), bool)
-    )
+    return EpochPlan(stretch, start, block, np.zeros(len(start), bool), _number_pairs(region[stretch], start))
+
+
+def _number_pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Number the different pairs (a[i], b[i]) from 0; int64."""
+    return np.unique(np.stack([a, b]), axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _within(plan: EpochPlan) -> np.ndarray:
+    """Number of each example's block within its stretch, of a plan that is still in order."""
+    first = np.searchsorted(plan.stretch, plan.stretch)
+    return plan.block - plan.block[first]
 
 
 class Batch(NamedTuple):
     """Examples of one step of one process.
 
     ``signal`` (example, channel, track bin) float32 without NaN; ``target`` (example, bin, offset) float32, NaN where not
-    valid; ``valid`` bool; ``examples``: place of each example in its epoch. A process of several may get an empty batch at the
-    end of an epoch.
+    valid; ``valid`` bool; ``examples``: place of each example in its epoch; ``locus`` as in :class:`EpochPlan`. A process of
+    several may get an empty batch at the end of an epoch.
     """
 
     epoch: int
@@ -117,13 +174,15 @@ class Batch(NamedTuple):
     target: np.ndarray
     valid: np.ndarray
     examples: np.ndarray
+    locus: np.ndarray
 
 
 @dataclass(frozen=True)
 class Share:
     """Which part of the steps' examples a process makes.
 
-    Example i belongs to rank ``i mod world``; of a rank's batches, its DataLoader worker makes every ``n_workers``-th.
+    Unit i (an example, or a pair of them) belongs to rank ``i mod world``; of a rank's batches, its DataLoader worker makes every
+    ``n_workers``-th.
     """
 
     rank: int = 0
@@ -173,6 +232,10 @@ class Sampler:
         Seed of phases and order; None for one pass in order at phase 0.
     mirror
         Whether half of the examples are read backwards.
+    pairs
+        Whether examples come two by two; ``batch_size`` is even then.
+    augmentation
+        What is changed in the tracks of each example.
     """
 
     reader: ExampleReader
@@ -183,6 +246,8 @@ class Sampler:
     prefetch_blocks: int
     seed: int | None
     mirror: bool = False
+    pairs: bool = False
+    augmentation: Augmentation | None = None
 
     def plan(self, epoch: int) -> EpochPlan:
         """Examples of an epoch; ``stretch`` counts in ``reader.stretches``."""
@@ -199,6 +264,7 @@ class Sampler:
                 block_windows=self.block_windows,
                 buffer_blocks=self.buffer_blocks,
                 mirror=self.mirror,
+                pairs=self.pairs,
             )
         return replace(plan, stretch=np.asarray(self.stretches)[plan.stretch])
 
@@ -243,14 +309,14 @@ class Sampler:
                     used.discard(block)
 
     def _steps(self, epochs: range, first_step: int, share: Share) -> Iterator[_Step]:
-        made = 0
+        made, unit = 0, 2 if self.pairs else 1
         for epoch in epochs:
             plan = self.plan(epoch)
             mine = []
             for step in range(first_step if epoch == epochs.start else 0, -(-len(plan) // self.batch_size)):
                 examples = np.arange(step * self.batch_size, min((step + 1) * self.batch_size, len(plan)))
                 if made % share.n_workers == share.worker:
-                    mine.append((step, examples[examples % share.world == share.rank]))
+                    mine.append((step, examples[examples // unit % share.world == share.rank]))
                 made += 1
             blocks = self._blocks(plan, [examples for _, examples in mine])
             for step, examples in mine:
@@ -278,12 +344,26 @@ class Sampler:
         for place, (example, block) in enumerate(zip(step.examples, step.block_ids(), strict=True)):
             stretch, start = int(step.plan.stretch[example]), int(step.plan.start[example])
             cut = self.reader.cut_mirrored if step.plan.mirrored[example] else self.reader.cut
-            cut(stretch, start, held[block], signal[place], target[place], valid[place])
-        return Batch(step.epoch, step.step, signal, target, valid, step.examples)
+            if self.augmentation is None:
+                cut(stretch, start, held[block], signal[place], target[place], valid[place])
+                continue
+            # Which bins are measured must be known, whether or not the network is told.
+            is_wider = self.reader.n_piece_channels > self.reader.n_channels
+            shape = (self.reader.n_piece_channels, geometry.n_track_bins)
+            whole = np.empty(shape, dtype=np.float32) if is_wider else signal[place]
+            cut(stretch, start, held[block], whole, target[place], valid[place])
+            source = self.reader.sources[self.reader.stretches[stretch].source]
+            self.augmentation.apply(whole, step.epoch, int(example), [s is not None for s in source.signal])
+            if is_wider:
+                signal[place] = whole[: self.reader.n_channels]
+        return Batch(step.epoch, step.step, signal, target, valid, step.examples, step.plan.locus[step.examples])
 
 
 def open_samplers(
-    data: TrainingData, target_transform: Transform, track_transforms: Mapping[str, Transform]
+    data: TrainingData,
+    target_transform: Transform,
+    track_transforms: Mapping[str, Transform],
+    track_sd: Mapping[str, float] | None = None,
 ) -> tuple[Sampler, Sampler]:
     """Make the samplers of the training and of the validation regions; they share one reader, ``.reader``, to be closed.
 
@@ -293,6 +373,9 @@ def open_samplers(
         What the run reads.
     target_transform, track_transforms
         Fitted transforms, those of the tracks by name, bound to no file.
+    track_sd
+        Sd of each transformed track over the training regions, by name (:func:`epizarr.train.sources.fit_distributions`).
+        Needed with ``training.track_noise`` only; a track without one gets no noise.
     """
     config = data.config
     stretches = [
@@ -309,6 +392,7 @@ def open_samplers(
         min_diagonal=config.target.min_diagonal,
         mask_channels=config.network.mask_channels,
     )
+    augmentation = _augmentation(config, track_transforms, track_sd)
     reader = ExampleReader(
         data.sources,
         stretches,
@@ -318,6 +402,7 @@ def open_samplers(
         partners=strand_partners(config.data.tracks, data.strands) if config.training.mirror else None,
         cache_bytes=config.execution.cache_bytes,
         read_threads=config.execution.read_threads,
+        keeps_mask=augmentation is not None and augmentation.changes_values,
     )
     train = Sampler(
         reader,
@@ -328,6 +413,30 @@ def open_samplers(
         prefetch_blocks=config.execution.prefetch_blocks,
         seed=config.training.seed,
         mirror=config.training.mirror,
+        pairs=config.training.pairs,
+        augmentation=augmentation,
     )
     held_out = tuple(i for i, stretch in enumerate(stretches) if not stretch.is_confined)
-    return train, replace(train, stretches=held_out, seed=None, mirror=False)
+    return train, replace(train, stretches=held_out, seed=None, mirror=False, pairs=False, augmentation=None)
+
+
+def _augmentation(
+    config: TrainConfig, transforms: Mapping[str, Transform], track_sd: Mapping[str, float] | None
+) -> Augmentation | None:
+    """What a run changes in its examples' tracks; None if nothing."""
+    training = config.training
+    if not (training.track_dropout or training.track_noise or training.scale_jitter):
+        return None
+    if training.track_noise > 0 and track_sd is None:
+        raise ConfigError(
+            "training.track_noise is in units of the tracks' sd in training, which was not given (track_sd)."
+        )
+    return Augmentation(
+        seed=training.seed,
+        track_dropout=training.track_dropout,
+        track_noise=training.track_noise,
+        scale_jitter=training.scale_jitter,
+        track_sd=tuple((track_sd or {}).get(name, 0.0) for name in config.data.tracks),
+        scales=tuple(TrackScale.of(transforms[name]) for name in config.data.tracks),
+        noise_bins=max(1, round(NOISE_BP / config.data.track_binsize)),
+    )

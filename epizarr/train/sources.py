@@ -5,6 +5,7 @@ each other, a band shorter than the network's, regions that are off the assembly
 """
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,13 +14,23 @@ import numpy as np
 import xarray as xr
 
 from epizarr.bands import mask_band
-from epizarr.errors import ConfigError, StoreError, nearest_match, raise_all
+from epizarr.errors import AssemblyMismatchError, ConfigError, StoreError, nearest_match, raise_all
 from epizarr.genome import Assembly, BinGrid
 from epizarr.io.places import StorePath
-from epizarr.io.store import grid_of, group_id, list_groups, open_contacts, open_tracks, store_assembly, used_inputs
+from epizarr.io.store import (
+    grid_of,
+    group_id,
+    list_groups,
+    open_contacts,
+    open_tracks,
+    store_assembly,
+    used_inputs,
+)
 from epizarr.io.track_binding import FIT_MAX_BINS, bind_transforms, fit_own_quantiles, naming_track
+from epizarr.io.track_distributions import sample_values
 from epizarr.quantiles import QuantileFunction
 from epizarr.strands import strand_partners
+from epizarr.track_shift import TrackDistribution
 from epizarr.train.config import (
     DEFAULT_TRANSFORM,
     STORE_MIN_DIAGONAL,
@@ -39,6 +50,8 @@ from epizarr.transforms import (
 )
 from epizarr.windows import Segment, Splits
 
+_LOG = logging.getLogger(__name__)
+
 #: Rows of a band, and bins of the tracks, that are read at a time while transforms are fitted.
 FIT_ROWS = 4096
 FIT_TRACK_BINS = 1 << 20
@@ -55,7 +68,8 @@ class Source:
     grid, track_grid
         Bins of the contacts and of the tracks.
     signal
-        One array (bin) for each track, in the network's order; NaN where not measured.
+        One array (bin) for each track, in the network's order; NaN where not measured. None: the whole track is missing, because
+        the cell type lacks it or the configuration says so.
     blacklisted
         Bool (bin) on the grid of the tracks.
     band
@@ -70,7 +84,7 @@ class Source:
     cell_type: str
     grid: BinGrid
     track_grid: BinGrid
-    signal: tuple[xr.DataArray, ...]
+    signal: tuple[xr.DataArray | None, ...]
     blacklisted: xr.DataArray
     band: xr.DataArray
     bad_bin: np.ndarray
@@ -86,7 +100,7 @@ class TrainingData:
     config
         The configuration with nothing left to defaults.
     assembly
-        The store's assembly.
+        The stores' assembly.
     sources
         One for each of ``config.data.cell_types``.
     splits
@@ -108,7 +122,7 @@ class TrainingData:
 
 
 def open_training_data(
-    store: StorePath,
+    stores: StorePath | Sequence[StorePath],
     config: TrainConfig,
     *,
     cell_types: Sequence[str] | None = None,
@@ -116,22 +130,28 @@ def open_training_data(
 ) -> TrainingData:
     """Open the arrays that a configuration asks for and resolve what it leaves open.
 
+    A cell type that lacks a track is refused, unless tracks may go missing (``training.track_dropout``): then the track is fed
+    as missing, and a warning names it.
+
     Parameters
     ----------
-    store
-        Store: a folder or an address.
+    stores
+        One store or several: folders or addresses. No cell type may be in two of them.
     config
-        May leave cell types, tracks, the target's transform and ``min_diagonal`` to the store.
+        May leave cell types, tracks, the target's transform and ``min_diagonal`` to the stores.
     cell_types
         Cell types to train on, instead of those of the config.
     previous
-        Resolved config of the run that is being resumed: what ``config`` leaves open stays as it was then, though the store
+        Resolved config of the run that is being resumed: what ``config`` leaves open stays as it was then, though the stores
         may have grown.
 
     Raises
     ------
     ConfigError
-        If the store lacks a cell type, track, variable or diagonal that is needed; says what each cell type lacks.
+        If the stores lack a cell type, track, variable or diagonal that is needed; says what each cell type lacks. If two stores
+        have a cell type of one name.
+    AssemblyMismatchError
+        If the stores have different assemblies.
     SplitError
         If regions cannot be used; see :meth:`epizarr.windows.Splits.check`.
     StoreError
@@ -139,19 +159,26 @@ def open_training_data(
     """
     check_config(config)
     if cell_types is not None:
-        config = _replace(config, "data", cell_types=tuple(cell_types))
+        config = check_config(_replace(config, "data", cell_types=tuple(cell_types)))
     if previous is not None:
         config = _fill_from(config, previous)
-    assembly = store_assembly(store)
+    paths = store_list(stores)
+    assembly = _one_assembly(paths)
     data = config.data
     splits = Splits.parse(assembly, config.splits.named())
     splits.check(assembly.bins(data.binsize), margin_bp=config.margin_bp)
-    names = data.cell_types or _usable_cell_types(store, config)
+    homes = _homes(paths, config)
+    names = data.cell_types or _usable_cell_types(paths, config)
     opened = {
-        name: (open_tracks(store, name, data.track_binsize), open_contacts(store, name, data.binsize)) for name in names
+        name: (
+            open_tracks(homes.get(name, paths[0]), name, data.track_binsize),
+            open_contacts(homes.get(name, paths[0]), name, data.binsize),
+        )
+        for name in names
     }
-    tracks = data.tracks or tuple(str(t) for t in opened[names[0]][0]["track"].values)
-    raise_all(ConfigError, f"store {store}", _lacks(opened, tracks, config))
+    where = f"store {', '.join(map(str, paths))}"
+    tracks = data.tracks or _all_tracks(opened, config)
+    raise_all(ConfigError, where, _lacks(opened, tracks, config))
     if stray := stray_tracks(data, tracks):
         raise ConfigError(f"{'; '.join(stray)}; the run's tracks are {list(tracks)}.")
     least = config.target.min_diagonal
@@ -163,10 +190,92 @@ def open_training_data(
     config = _replace(config, "data", cell_types=tuple(names), tracks=tuple(tracks))
     config = check_config(_replace(config, "target", transform=transform, min_diagonal=least))
     sources = tuple(_open_source(name, *opened[name], config) for name in names)
-    strands = tuple(str(opened[names[0]][0]["strand"].sel(track=track).item()) for track in tracks)
+    strands = tuple(_strand(opened, track) for track in tracks)
     if config.training.mirror:
-        strand_partners(tracks, strands)  # refuses strands without a partner before any work
+        _check_zeroed_partners(
+            config, strand_partners(tracks, strands)
+        )  # refuses strands without a partner before any work
     return TrainingData(config, assembly, sources, splits, strands)
+
+
+def store_list(stores: StorePath | Sequence[StorePath]) -> list[StorePath]:
+    """Stores as a list, each once, whether one or several are given."""
+    # A remote folder is neither text nor a path, and no sequence.
+    return list(dict.fromkeys(stores)) if isinstance(stores, list | tuple) else [stores]  # type: ignore[list-item]
+
+
+def _one_assembly(stores: Sequence[StorePath]) -> Assembly:
+    """Assembly of all stores; others than the first's are refused."""
+    first = store_assembly(stores[0])
+    for store in stores[1:]:
+        other = store_assembly(store)
+        if other != first:
+            lengths = dict(first)
+            different = [f"{c} ({n:,} bp, not {lengths.get(c, 0):,})" for c, n in other if lengths.get(c) != n]
+            listed = ", ".join(different[:3]) or "other names or another order"
+            raise AssemblyMismatchError(
+                f"store {store}: its assembly {other.name!r} is not {first.name!r} of {stores[0]}: {listed}. Stores of one run "
+                "need the same chromosomes with the same lengths, in the same order; ingest them on one assembly."
+            )
+    return first
+
+
+def _homes(stores: Sequence[StorePath], config: TrainConfig) -> dict[str, StorePath]:
+    """Store of each cell type that has tracks or contacts.
+
+    Raises
+    ------
+    ConfigError
+        If a cell type that may be trained on is in two stores; if one that is named is in none: a misspelt one that should be
+        held out would be trained on.
+    """
+    homes: dict[str, list[StorePath]] = {}
+    for store in stores:
+        for name in dict.fromkeys(g.cell_type for g in list_groups(store) if g.kind in ("tracks", "contacts")):
+            homes.setdefault(name, []).append(store)
+    wanted, held_out = config.data.cell_types, config.splits.held_out_cell_types
+    problems = [
+        f"cell type {name!r} is in {' and in '.join(map(str, found))}; choose other cell types (data.cell_types), leave one of "
+        "the stores out, or ingest it under another name in one of them"
+        for name, found in homes.items()
+        if len(found) > 1 and (name in wanted if wanted else name not in held_out)
+    ]
+    named = (*held_out, *(wanted if len(stores) > 1 else ()))  # a single store says itself what it lacks
+    problems += [
+        f"no store has a cell type {name!r}; there are {sorted(homes)}.{nearest_match(name, list(homes))}"
+        for name in named
+        if name not in homes
+    ]
+    raise_all(ConfigError, f"cell types of {', '.join(map(str, stores))}", problems)
+    return {name: found[0] for name, found in homes.items()}
+
+
+def _all_tracks(opened: Mapping[str, tuple[xr.Dataset, xr.Dataset]], config: TrainConfig) -> tuple[str, ...]:
+    """Tracks that a configuration without names means."""
+    names = [[str(track) for track in signal["track"].values] for signal, _ in opened.values()]
+    used = names if config.training.track_dropout > 0 else names[:1]
+    return tuple(dict.fromkeys(track for of_cell_type in used for track in of_cell_type))
+
+
+def _strand(opened: Mapping[str, tuple[xr.Dataset, xr.Dataset]], track: str) -> str:
+    """Strand of a track in the first cell type that has it: all agree."""
+    for signal, _ in opened.values():
+        if track in signal["track"].values:
+            return str(signal["strand"].sel(track=track).item())
+    return "."
+
+
+def _check_zeroed_partners(config: TrainConfig, partners: Sequence[int]) -> None:
+    """Refuse a zeroed track that would be filled by its partner from the other strand."""
+    tracks, zeroed = config.data.tracks, config.data.zeroed_tracks
+    alone = [
+        name for name, other in zip(tracks, partners, strict=True) if name in zeroed and tracks[other] not in zeroed
+    ]
+    if alone:
+        raise ConfigError(
+            f"data.zeroed_tracks names {alone} without the track of the other strand, whose place it takes when a window is read "
+            "backwards. Name both, or set training.mirror = false."
+        )
 
 
 def _replace(config: TrainConfig, section: str, **values: object) -> TrainConfig:
@@ -184,19 +293,21 @@ def _fill_from(config: TrainConfig, previous: TrainConfig) -> TrainConfig:
     return config
 
 
-def _usable_cell_types(store: StorePath, config: TrainConfig) -> tuple[str, ...]:
-    """Cell types that have both groups at the configured bin widths."""
+def _usable_cell_types(stores: Sequence[StorePath], config: TrainConfig) -> tuple[str, ...]:
+    """Cell types that have both groups at the configured bin widths and are not held out."""
     kinds: dict[str, set[str]] = {}
     wanted = {"tracks": config.data.track_binsize, "contacts": config.data.binsize}
-    groups = list_groups(store)
+    held_out = config.splits.held_out_cell_types
+    groups = [info for store in stores for info in list_groups(store) if info.cell_type not in held_out]
     for info in groups:
         if wanted.get(info.kind) == info.binsize:
             kinds.setdefault(info.cell_type, set()).add(info.kind)
     usable = tuple(name for name, found in kinds.items() if len(found) == len(wanted))
     if not usable:
         raise StoreError(
-            f"store {store}: no cell type has tracks at {wanted['tracks']:,} bp and contacts at {wanted['contacts']:,} bp. "
-            f"It has {[info.path for info in groups] or 'no groups'}; set data.binsize and data.track_binsize, or ingest them."
+            f"store {', '.join(map(str, stores))}: no cell type has tracks at {wanted['tracks']:,} bp and contacts at "
+            f"{wanted['contacts']:,} bp{f', but for {list(held_out)}, held out' if held_out else ''}. There are "
+            f"{[info.path for info in groups] or 'no groups'}; set data.binsize and data.track_binsize, or ingest them."
         )
     return usable
 
@@ -207,11 +318,22 @@ def _lacks(opened: dict[str, tuple[xr.Dataset, xr.Dataset]], tracks: Sequence[st
     problems += _strand_conflicts(opened, tracks)
     for name, (signal, contacts) in opened.items():
         there = [str(t) for t in signal["track"].values]
-        for track in tracks:
-            if track not in there:
-                problems.append(
-                    f"cell type {name!r} has no track {track!r}, only {there}.{nearest_match(track, there)}"
+        absent = [track for track in tracks if track not in there and track not in config.data.zeroed_tracks]
+        if config.training.track_dropout > 0 and set(there) & (set(tracks) - set(config.data.zeroed_tracks)):
+            if unknown := [
+                track for track in absent if not any(track in s["track"].values for s, _ in opened.values())
+            ]:
+                problems.append(f"no cell type has the tracks {unknown}; {name!r} has {there}")
+            for track in absent:
+                _LOG.warning(
+                    "cell type %r has no track %r: it is fed as missing, as training.track_dropout allows", name, track
                 )
+            absent = []
+        for track in absent:
+            problems.append(
+                f"cell type {name!r} has no track {track!r}, only {there}; ingest it, leave it out of data.tracks, or let tracks "
+                f"be missing with training.track_dropout.{nearest_match(track, there)}"
+            )
         bands = [str(v) for v in contacts.data_vars if contacts[v].dims == ("bin", "diagonal")]
         if variable not in bands:
             problems.append(
@@ -245,7 +367,7 @@ def _strand_conflicts(opened: dict[str, tuple[xr.Dataset, xr.Dataset]], tracks: 
 
 def _open_source(name: str, tracks: xr.Dataset, contacts: xr.Dataset, config: TrainConfig) -> Source:
     place = {str(track): index for index, track in enumerate(tracks["track"].values)}
-    used = config.data.tracks
+    used = [track for track in config.data.tracks if track in place and track not in config.data.zeroed_tracks]
     inputs = {f"tracks: {entry['name']}": str(entry["sha256"]) for entry in used_inputs(tracks, used)}
     inputs |= {f"contacts: {entry['name']}": str(entry["sha256"]) for entry in used_inputs(contacts)}
     inputs |= {"tracks": group_id(tracks, used), "contacts": group_id(contacts)}
@@ -253,7 +375,9 @@ def _open_source(name: str, tracks: xr.Dataset, contacts: xr.Dataset, config: Tr
         cell_type=name,
         grid=grid_of(contacts),
         track_grid=grid_of(tracks),
-        signal=tuple(tracks["signal"].isel(track=place[track]) for track in config.data.tracks),
+        signal=tuple(
+            tracks["signal"].isel(track=place[track]) if track in used else None for track in config.data.tracks
+        ),
         blacklisted=tracks["blacklisted"],
         band=contacts[config.target.variable].isel(diagonal=slice(0, config.network.n_offsets)),
         bad_bin=contacts["bad_bin"].values,
@@ -275,11 +399,16 @@ def read_masked_band(source: Source, segment: Segment, lo: int, hi: int, min_dia
 
 
 def read_signal(source: Source, lo: int, hi: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Read raw tracks (bin) and the blacklist (bin) of genome-wide track bins ``[lo, hi)``, in one Dask computation."""
-    cut = [array.isel(bin=slice(lo, hi)).data for array in (*source.signal, source.blacklisted)]
+    """Read raw tracks (bin) and the blacklist (bin) of genome-wide track bins ``[lo, hi)``, in one Dask computation.
+
+    A track that the source lacks is NaN.
+    """
+    cut = [array.isel(bin=slice(lo, hi)).data for array in (*source.signal, source.blacklisted) if array is not None]
     # Called by threads of the sampler, each with a block of its own: no scheduler below them.
-    *signal, blacklisted = dask.compute(*cut, scheduler="synchronous")
-    return signal, blacklisted
+    *known, blacklisted = dask.compute(*cut, scheduler="synchronous")
+    found = iter(known)
+    absent = np.full(hi - lo, np.nan, dtype=np.float32)
+    return [absent if array is None else next(found) for array in source.signal], blacklisted
 
 
 def fit_transforms(data: TrainingData) -> tuple[Transform, dict[str, Transform]]:
@@ -347,6 +476,7 @@ def _fit_tracks(data: TrainingData) -> dict[str, Transform]:
     leaves_out = [{"blacklist", "match"} & set(_steps(config, name)) for name in names]
     kept: list[list[np.ndarray]] = [[] for _ in names]
     kept_of: list[int] = []
+    has = [[array is not None for array in source.signal] for source in data.sources]
     for number, lo, hi in extents:
         for a in range(lo, hi, FIT_TRACK_BINS):
             signal, blacklisted = read_signal(data.sources[number], a, min(a + FIT_TRACK_BINS, hi))
@@ -356,16 +486,54 @@ def _fit_tracks(data: TrainingData) -> dict[str, Transform]:
                 kept[track].append(known[::thin])
     transforms = {}
     for track, name in enumerate(names):
+        if name in config.data.zeroed_tracks:
+            transforms[name] = fit_track_transform("linear", [])  # never applied
+            continue
         match = track_match_name(config, name)
         own: list[QuantileFunction] = []
+        of_track = [(values, number) for values, number in zip(kept[track], kept_of, strict=True) if has[number][track]]
         with naming_track(name):
             if match != NO_MATCH:
-                whole = [fit_own_quantiles(s.signal[track], s.blacklisted) for s in data.sources]
-                own = [whole[number] for number in kept_of]
+                whole = {
+                    number: fit_own_quantiles(stored, source.blacklisted)
+                    for number, source in enumerate(data.sources)
+                    if (stored := source.signal[track]) is not None
+                }
+                own = [whole[number] for _, number in of_track]
             transforms[name] = fit_track_transform(
-                track_transform_name(config, name), kept[track], match=match, own=own
+                track_transform_name(config, name), [values for values, _ in of_track], match=match, own=own
             )
     return transforms
+
+
+def fit_distributions(data: TrainingData, transforms: Mapping[str, Transform]) -> dict[str, TrackDistribution]:
+    """Describe each track's transformed values over the training regions of all cell types that have it.
+
+    Reads a sample of at most 500,000 bins of each track and cell type (:func:`epizarr.track_shift.sample_bins`), and holds 2 MB
+    for each of them.
+
+    Parameters
+    ----------
+    data
+        What the run reads.
+    transforms
+        Fitted transforms by name, bound to no file.
+
+    Returns
+    -------
+    By track; none for a track that is fed as missing everywhere, or is known in fewer bins than a distribution needs.
+    """
+    values: dict[str, list[np.ndarray]] = {name: [] for name in data.config.data.tracks}
+    for source, bound in zip(data.sources, bound_transforms(data, transforms), strict=True):
+        extents = [_track_extent(source, segment) for segment in data.segments("train")]
+        for name, signal, transform in zip(values, source.signal, bound, strict=True):
+            if signal is not None:
+                values[name] += sample_values(signal, source.blacklisted, transform, extents)
+    found = {}
+    for name, parts in values.items():
+        with naming_track(name):
+            found[name] = TrackDistribution.of(parts)
+    return {name: distribution for name, distribution in found.items() if distribution is not None}
 
 
 def bound_transforms(data: TrainingData, transforms: Mapping[str, Transform]) -> list[tuple[Transform, ...]]:

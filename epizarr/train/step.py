@@ -8,7 +8,7 @@ BCE(D(G(x)), 1)``, the discriminator ``BCE(D(y), 1) + BCE(D(G(x)), 0)``, one ste
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from epizarr.errors import TrainingError
-from epizarr.nn import Discriminator, Epiphany, is_shown, squared_error_sum
+from epizarr.nn import Discriminator, Epiphany, difference_sum, is_shown, squared_error_sum
 from epizarr.train.checkpoint import Trained
 from epizarr.train.config import TrainConfig
 from epizarr.train.dataset import TensorBatch
@@ -27,12 +27,15 @@ from epizarr.train.ranks import Ranks
 class StepSums(NamedTuple):
     """Losses of a step, summed over the global batch.
 
-    ``squared_error`` over ``n_pixels`` valid pixels; ``adversarial`` (the generator's) and ``discriminator`` over ``n_shown``
-    windows that the discriminator was shown, all 0 without one.
+    ``squared_error`` over ``n_pixels`` valid pixels; ``difference``, of pairs of cell types, over ``n_difference``;
+    ``adversarial`` (the generator's) and ``discriminator`` over ``n_shown`` windows that the discriminator was shown. All but the
+    first are 0 where the run has no such loss.
     """
 
     squared_error: float
     n_pixels: int
+    difference: float
+    n_difference: int
     adversarial: float
     discriminator: float
     n_shown: int
@@ -109,12 +112,14 @@ class Learner:
         shown = batch.valid.new_zeros(len(batch.valid))
         if self.discriminator is not None:
             shown = is_shown(batch.valid)
-        n_pixels, n_shown = (int(n) for n in ranks.sum_numbers(float(batch.valid.sum()), float(shown.sum())))
+        n_own = (batch.valid.sum(), self._n_difference(batch), shown.sum())
+        numbers = [int(n) for n in ranks.sum_numbers(*(float(n) for n in n_own))]
         for _, optimizer in self.networks().values():
             optimizer.zero_grad(set_to_none=True)
-        sums = np.zeros(3)
-        for part in micro_batches(len(shown), self.config.execution.micro_batch):
-            sums += self._backward(_sliced(batch, part, ranks.device), shown[part].to(ranks.device), n_pixels, n_shown)
+        sums = np.zeros(4)
+        unit = 2 if settings.pairs else 1
+        for part in micro_batches(len(shown), self.config.execution.micro_batch, unit):
+            sums += self._backward(_sliced(batch, part, ranks.device), shown[part].to(ranks.device), numbers)
         sums = ranks.sum_array(sums)
         _check_finite(sums, batch)
         for network, optimizer in self.networks().values():
@@ -122,19 +127,31 @@ class Learner:
             if settings.clip_norm > 0:
                 nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
             optimizer.step()
-        squared_error, adversarial, judged = sums.tolist()
-        return StepSums(squared_error, n_pixels, adversarial, judged, n_shown)
+        squared_error, difference, adversarial, judged = sums.tolist()
+        n_pixels, n_difference, n_shown = numbers
+        return StepSums(squared_error, n_pixels, difference, n_difference, adversarial, judged, n_shown)
 
-    def _backward(self, batch: TensorBatch, shown: Tensor, n_pixels: int, n_shown: int) -> np.ndarray:
-        """Add the gradients of a micro-batch; returns its summed losses."""
+    def _n_difference(self, batch: TensorBatch) -> Tensor:
+        """Pixels that are valid in both members of a pair, where pairs have a loss."""
+        if self.config.training.delta_weight == 0:
+            return batch.valid.new_zeros(())
+        return difference_sum(batch.target, batch.target, batch.valid, batch.locus)[1]
+
+    def _backward(self, batch: TensorBatch, shown: Tensor, numbers: Sequence[int]) -> np.ndarray:
+        """Add the gradients of a micro-batch; returns its summed losses. ``numbers`` are those of the global batch."""
         settings = self.config.training
+        n_pixels, n_difference, n_shown = (max(n, 1) for n in numbers)
         precision = torch.bfloat16 if settings.precision == "bfloat16" else None
         with torch.autocast(batch.signal.device.type, dtype=precision, enabled=precision is not None):
             prediction = self.generator(batch.signal, seeds=batch.seeds)
         prediction = prediction.float()
         squared_error, _ = squared_error_sum(prediction, batch.target, batch.valid)
-        loss = settings.mse_weight * squared_error / max(n_pixels, 1)
-        sums = [squared_error.detach()]
+        loss = settings.mse_weight * squared_error / n_pixels
+        difference = squared_error.new_zeros(())
+        if settings.delta_weight > 0:
+            difference, _ = difference_sum(prediction, batch.target, batch.valid, batch.locus)
+            loss = loss + settings.delta_weight * difference / n_difference
+        sums = [squared_error.detach(), difference.detach()]
         if self.discriminator is None or not bool(shown.any()):
             loss.backward()
             return np.array([*(float(s) for s in sums), 0.0, 0.0])
@@ -142,11 +159,11 @@ class Learner:
         judge.requires_grad_(False)
         adversarial = _cross_entropy(judge(prediction[shown], valid), is_real=True)
         judge.requires_grad_(True)
-        (loss + settings.adversarial_weight * adversarial / max(n_shown, 1)).backward()
+        (loss + settings.adversarial_weight * adversarial / n_shown).backward()
         judged = _cross_entropy(judge(batch.target[shown], valid), is_real=True) + _cross_entropy(
             judge(prediction[shown].detach(), valid), is_real=False
         )
-        (judged / max(n_shown, 1)).backward()
+        (judged / n_shown).backward()
         return np.array([float(s) for s in (*sums, adversarial.detach(), judged.detach())])
 
 
@@ -156,17 +173,26 @@ def _cross_entropy(logits: Tensor, *, is_real: bool) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, label, reduction="sum")
 
 
-def micro_batches(n_examples: int, most: int) -> Iterator[slice]:
-    """Cut a batch into parts of nearly equal size with at most so many examples; 0: one part."""
-    n_parts = -(-n_examples // most) if most else min(n_examples, 1)
-    ends = np.linspace(0, n_examples, n_parts + 1).astype(int).tolist() if n_parts else []
+def micro_batches(n_examples: int, most: int, unit: int = 1) -> Iterator[slice]:
+    """Cut a batch into parts of nearly equal size with at most so many examples, 0: one part.
+
+    ``unit`` examples at a time stay together, though they be more than ``most``.
+    """
+    n_units = -(-n_examples // unit)
+    n_parts = -(-n_units // max(most // unit, 1)) if most else min(n_units, 1)
+    ends = (np.linspace(0, n_units, n_parts + 1).astype(int) * unit).tolist() if n_parts else []
     return (slice(a, b) for a, b in zip(ends, ends[1:], strict=False))
 
 
 def _sliced(batch: TensorBatch, part: slice, device: torch.device) -> TensorBatch:
     moved = [tensor[part].to(device) for tensor in (batch.signal, batch.target, batch.valid)]
     return batch._replace(
-        signal=moved[0], target=moved[1], valid=moved[2], examples=batch.examples[part], seeds=batch.seeds[part]
+        signal=moved[0],
+        target=moved[1],
+        valid=moved[2],
+        examples=batch.examples[part],
+        locus=batch.locus[part],
+        seeds=batch.seeds[part],
     )
 
 
@@ -174,6 +200,6 @@ def _check_finite(sums: np.ndarray, batch: TensorBatch) -> None:
     if not all(math.isfinite(value) for value in sums):
         raise TrainingError(
             f"training: the loss of epoch {batch.epoch + 1}, step {batch.step + 1} is {' + '.join(f'{s:g}' for s in sums)} "
-            "(squared error, adversarial, discriminator). Lower training.lr, or look for infinite values in the target "
-            "(`epizarr check`). The last checkpoint is from before."
+            "(squared error, difference of pairs, adversarial, discriminator). Lower training.lr, or look for infinite values in "
+            "the target (`epizarr check`). The last checkpoint is from before."
         )

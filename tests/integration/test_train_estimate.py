@@ -12,7 +12,7 @@ from epizarr.train import estimate
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.train.config import load_config
 from epizarr.train.estimate import data_bytes, estimate_training, step_bytes
-from epizarr.train.loop import torch_settings, train_model
+from epizarr.train.loop import train_model
 from epizarr.train.sampler import open_samplers
 from epizarr.train.sources import fit_transforms, open_training_data
 from tests._killing import tree_digest
@@ -82,10 +82,8 @@ def measure(network: NetworkConfig, batch_size: int, n_bins: int, judge: Discrim
 def test_step_bytes__bounds_a_measured_step_and_is_at_most_three_times_it(core, hidden, channels, judge):
     network = NetworkConfig(core=core, hidden=hidden, n_layers=2, head_hidden=64, conv_channels=(channels,) * 4)
     bound = step_bytes(network, batch_size=4, n_bins=200, judge=judge)
-    with torch_settings(1):
-        # First what the libraries allocate once.
-        measure(NetworkConfig(hidden=8, n_layers=1, conv_channels=(2,) * 4), 1, 10)
-        measured = peak_growth(lambda: measure(network, 4, 200, judge))
+    small = NetworkConfig(hidden=8, n_layers=1, conv_channels=(2,) * 4)
+    measured = peak_growth(measure, (small, 1, 10), (network, 4, 200, judge))
     assert bound / 3 < measured < bound
 
 

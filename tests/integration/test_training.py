@@ -338,6 +338,7 @@ SCIENTIFIC = {
     "data.binsize": None,  # another store
     "data.track_binsize": None,
     "data.tracks": "['DNase', 'CTCF']",
+    "data.zeroed_tracks": "['DNase']",
     "data.track_transform": "log1p",
     "data.track_transforms": "{CTCF = 'linear'}",
     "data.match": "quantile",
@@ -348,6 +349,7 @@ SCIENTIFIC = {
     "splits.train": "['chr1:0-2,900,000']",
     "splits.validation": "['chr1:3,300,000-4,700,450']",
     "splits.test": None,  # must change nothing: below
+    "splits.held_out_cell_types": "['A']",
     "network.n_offsets": "11",
     "network.window_bp": "36_000",
     "network.mask_channels": "true",
@@ -384,6 +386,11 @@ SCIENTIFIC = {
     "discriminator.channels": None,  # only with an adversarial loss: below
     "discriminator.kernel": None,
     "discriminator.lr": None,
+    "training.track_dropout": None,  # needs mask channels: below
+    "training.track_noise": "0.1",
+    "training.scale_jitter": "0.1",
+    "training.pairs": None,  # needs two cell types: below
+    "training.delta_weight": None,
     "training.block_windows": None,  # the order within one batch of everything changes nothing: below
     "training.buffer_blocks": None,
 }
@@ -463,6 +470,19 @@ def test_config__micro_batches_change_the_last_bits_at_most(store, tmp_path, ext
 def test_config__heads_of_a_transformer_change_the_result_of_two_steps(store, tmp_path):
     runs = [two_steps(store, tmp_path / n, ["network.core=transformer", f"network.n_heads={n}"]) for n in "84"]
     assert runs[0] != runs[1]
+
+
+def test_config__track_dropout_changes_the_result_of_two_steps(store, tmp_path):
+    base = ["network.mask_channels=true"]
+    runs = [two_steps(store, tmp_path / str(p), [*base, f"training.track_dropout={p}"]) for p in (0, 0.4)]
+    assert runs[0] != runs[1]
+
+
+def test_config__pairs_and_their_weight_change_the_result_of_two_steps(store, tmp_path):
+    base = ["data.cell_types=['A', 'B']"]
+    more = [[], ["training.pairs=true"], ["training.pairs=true", "training.delta_weight=0.5"]]
+    runs = [two_steps(store, tmp_path / str(i), base + overrides) for i, overrides in enumerate(more)]
+    assert len({sha256 for sha256, _ in runs}) == 3
 
 
 def test_config__threads_change_the_last_bits_at_most(store, tmp_path, plain):

@@ -14,6 +14,7 @@ from epizarr.errors import ConfigError, LostRankError
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.train.launch import TorchrunRank, train_on_cluster, train_rank
 from epizarr.train.loop import train_model
+from epizarr.train.signals import StopRequest
 from tests._killing import tree_digest
 from tests._runs import write_store
 from tests._training import tiny_config
@@ -156,6 +157,30 @@ def test_train_on_cluster__trains_on_all_workers_as_ranks_do(store, two, tmp_pat
         two, ignore=["log.csv", "provenance.json"]
     )
     assert result.rows[-1] in heard
+
+
+@pytest.mark.slow
+def test_train_on_cluster__stops_all_ranks_after_a_checkpoint(store, two, tmp_path):
+    from distributed import Client, LocalCluster
+
+    stop = StopRequest()
+
+    class Asker:
+        def on_step(self, report) -> None:
+            if report.step == 3:
+                stop.ask(signal.SIGTERM)
+
+        def on_epoch(self, row) -> None:
+            """Nothing."""
+
+    config = tiny_config([*SETTINGS, "training.epochs=50"])
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        result = train_on_cluster(store, config, tmp_path / "run", client=client, progress=Asker(), stop=stop)
+    assert not result.is_finished
+    assert load_checkpoint(result.last).step >= 3
 
 
 @pytest.mark.slow

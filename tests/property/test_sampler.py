@@ -94,6 +94,61 @@ def test_plan_epoch__mirror_changes_nothing_but_the_reading(regions, n_bins, see
     assert len(plain) < 40 or 0.1 < mirrored.mirrored.mean() < 0.9
 
 
+def paired(n_cell_types: int, seed: int, *, mirror: bool = True, n_regions: int = 3) -> tuple[list[Stretch], EpochPlan]:
+    """Plan of an epoch of pairs: every cell type over the same regions."""
+    segments = [Segment(f"chr{i}", 10 * i, 10 * i + 311 * (i + 1), 2_000) for i in range(n_regions)]
+    regions = [Stretch(source, segment, True) for source in range(n_cell_types) for segment in segments]
+    plan = plan_epoch(regions, 20, seed=seed, epoch=0, block_windows=4, buffer_blocks=8, mirror=mirror, pairs=True)
+    return regions, plan
+
+
+@given(st.integers(2, 5), SEEDS)
+def test_plan_epoch__pairs_cover_every_bin_of_each_cell_type_once(n_cell_types, seed):
+    regions, plan = paired(n_cell_types, seed)
+    assert all((seen == 1).all() for seen in times_seen(regions, 20, plan))
+
+
+@given(st.integers(2, 5), SEEDS)
+def test_plan_epoch__units_are_one_locus_in_two_cell_types(n_cell_types, seed):
+    regions, plan = paired(n_cell_types, seed)
+    source = np.array([region.source for region in regions])[plan.stretch]
+    chrom = np.array([region.segment.chrom for region in regions])[plan.stretch]
+    n = len(plan) // 2 * 2
+    one, other = slice(0, n, 2), slice(1, n, 2)
+    is_pair = plan.locus[one] == plan.locus[other]
+    # One of an odd number of cell types is left over at each locus: those come two by two.
+    assert is_pair.sum() == len(np.unique(plan.locus)) * (n_cell_types // 2)
+    for values in (plan.start, chrom, plan.mirrored):
+        assert (values[one] == values[other])[is_pair].all()
+    assert (source[one] != source[other])[is_pair].all()
+
+
+def test_plan_epoch__locus_tells_same_bins_read_in_the_same_direction():
+    regions, plan = paired(3, 0)
+    chrom = [regions[i].segment.chrom for i in plan.stretch]
+    by_locus: dict[int, set] = {}
+    for locus, *what in zip(plan.locus, chrom, plan.start, plan.mirrored, strict=True):
+        by_locus.setdefault(locus, set()).add(tuple(what))
+    assert all(len(found) == 1 for found in by_locus.values())
+    assert len(set().union(*by_locus.values())) == len(by_locus)
+
+
+def test_plan_epoch__cell_types_are_paired_anew_at_each_locus():
+    regions, plan = paired(4, 0, n_regions=6)
+    source = np.array([region.source for region in regions])[plan.stretch]
+    found = [frozenset(pair) for pair in source[: len(source) // 2 * 2].reshape(-1, 2)]
+    counts = {pair: found.count(pair) for pair in set(found)}
+    assert len(counts) == 6
+    assert min(counts.values()) > 0.6 * len(found) / 6
+
+
+@given(st.integers(2, 20), SEEDS)
+def test_plan_epoch__consecutive_pairs_seldom_lie_side_by_side(n_cell_types, seed):
+    _, plan = paired(n_cell_types, seed, n_regions=8)
+    pairs = plan.start[: len(plan) // 2 * 2 : 2]
+    assert np.mean(np.abs(np.diff(pairs)) == 20) < 0.25
+
+
 def test_plan_epoch__phases_and_order_change_with_the_epoch():
     regions = [Stretch(0, Segment("chr1", 10, 2_000, 2_100), True)]
     first = [lay_out(regions, 20, 0, epoch).start.min() for epoch in range(20)]

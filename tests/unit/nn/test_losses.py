@@ -1,8 +1,10 @@
+from itertools import combinations
+
 import pytest
 import torch
 
 from epizarr.errors import TensorShapeError
-from epizarr.nn import masked_mse, squared_error_sum
+from epizarr.nn import difference_sum, masked_mse, squared_error_sum
 
 NAN = float("nan")
 
@@ -54,3 +56,51 @@ def test_masked_mse__is_zero_without_valid_pixels():
 def test_squared_error_sum__refuses_what_would_broadcast_or_weigh(target, valid):
     with pytest.raises(TensorShapeError, match="boolean mask"):
         squared_error_sum(torch.zeros(3), torch.zeros(target), valid)
+
+
+def test_difference_sum__is_the_sum_over_all_pairs_of_a_locus():
+    generator = torch.Generator().manual_seed(0)
+    prediction, target = (torch.randn(6, 3, 4, generator=generator) for _ in range(2))
+    valid = torch.rand(6, 3, 4, generator=generator) < 0.7
+    locus = torch.tensor([7, 2, 7, 5, 2, 7])
+    wanted, n = 0.0, 0
+    for a, b in combinations(range(6), 2):
+        if locus[a] == locus[b]:
+            both = valid[a] & valid[b]
+            error = (prediction[a] - prediction[b]) - (target[a] - target[b])
+            wanted, n = wanted + float(error[both].square().sum()), n + int(both.sum())
+    total, n_valid = difference_sum(prediction, torch.where(valid, target, NAN), valid, locus)
+    torch.testing.assert_close(total, torch.tensor(wanted))
+    assert n_valid.item() == n
+
+
+def test_difference_sum__does_not_see_an_error_that_both_share():
+    target = torch.tensor([[1.0, 2.0], [4.0, 3.0]])
+    locus, valid = torch.tensor([3, 3]), torch.ones(2, 2, dtype=torch.bool)
+    assert difference_sum(target + torch.tensor([5.0, -1.0]), target, valid, locus)[0].item() == 0.0
+    assert difference_sum(target + torch.tensor([[1.0], [0.0]]), target, valid, locus)[0].item() == 2.0
+
+
+def test_difference_sum__is_zero_with_zero_gradients_without_pairs():
+    prediction = torch.randn(3, 2, requires_grad=True)
+    total, n_valid = difference_sum(
+        prediction, torch.full((3, 2), NAN), torch.zeros(3, 2, dtype=torch.bool), torch.arange(3)
+    )
+    total.backward()
+    assert (total.item(), n_valid.item()) == (0.0, 0)
+    assert not prediction.grad.any()
+
+
+def test_difference_sum__keeps_nan_out_of_the_gradient():
+    prediction = torch.tensor([[1.0, float("inf")], [3.0, 2.0]], requires_grad=True)
+    valid = torch.tensor([[True, False], [True, True]])
+    total, _ = difference_sum(
+        prediction, torch.tensor([[0.0, NAN], [0.0, 1.0]]), valid, torch.zeros(2, dtype=torch.int64)
+    )
+    total.backward()
+    assert prediction.grad.tolist() == [[-4.0, 0.0], [4.0, 0.0]]
+
+
+def test_difference_sum__refuses_another_number_of_loci():
+    with pytest.raises(TensorShapeError, match="each of the 3 examples"):
+        difference_sum(torch.zeros(3, 2), torch.zeros(3, 2), torch.ones(3, 2, dtype=torch.bool), torch.zeros(2))
