@@ -20,10 +20,15 @@ def command(
     cell_type: Annotated[
         list[str] | None, typer.Option(help="Name of a cell type; repeat for several.  [default: SIM1]")
     ] = None,
+    motifs: Annotated[bool, typer.Option("--motifs", help="Add CTCF motif tracks, one a strand.")] = False,
+    redraws: Annotated[
+        int,
+        typer.Option(min=0, help="Redraws given the tracks that the track ceiling is made of, such as 32; 0: none."),
+    ] = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Simulate tracks (bigWig), Hi-C (.cool) and the noise-free truth of a genome with known rules."""
-    from epizarr.simulate import write_genome
+    from epizarr.simulate import DEFAULT, DEFAULT_WITH_MOTIFS, write_genome
 
     with progress_bar("simulate") as update:
         manifest = write_genome(
@@ -31,6 +36,8 @@ def command(
             size=size,
             seed=seed,
             cell_types=cell_type or ["SIM1"],
+            config=DEFAULT_WITH_MOTIFS if motifs else DEFAULT,
+            redraws=redraws,
             overwrite=overwrite,
             progress=lambda what, share: update(round(1000 * share), 1000, what),
         )
