@@ -46,7 +46,8 @@ _N_CTCF_OPTIONS = 3
 class TrackPosterior:
     """The sites of one chromosome, redrawn given its tracks.
 
-    Memory: 21 bytes a run and track (105 MB for 100 Mb in runs of 100 bp and five tracks), and about 50 kB a site.
+    Memory: 21 bytes a run and track (105 MB for 100 Mb in runs of 100 bp and five tracks), and about
+    20 kB a site.
 
     Parameters
     ----------
@@ -87,8 +88,9 @@ class TrackPosterior:
         self._signal = np.ones(self._reads.shape)  # what lies in the margin is never covered
         inner = slice(self._margin, self._signal.shape[1] - self._margin)
         self._signal[:, inner] = expected_tracks(bare, chrom, 0, self._signal.shape[1] - 2 * self._margin)
+        self._shape = self._shapes(np.arange(len(self._option)), self._option)
         for chosen in self._colours:
-            self._signal[:, self._runs(chosen)] += self._peaks(chosen, self._option[chosen], self._peak[chosen])
+            self._signal[:, self._runs(chosen)] += self._shape[:, chosen] * self._peak[chosen].T[:, :, None]
         self._step = self._height_steps()
 
     def redraws(self, n: int) -> Iterator[World]:
@@ -124,8 +126,7 @@ class TrackPosterior:
         option, old = self._option[chosen], self._peak[chosen]
         step = self._rng.normal(size=old.shape) * self._step[chosen]
         new = old * np.exp(step)
-        shape = self._shapes(chosen, option)
-        gain, there = self._gain(chosen, shape * (new - old).T[:, :, None])
+        gain, there = self._gain(chosen, self._shape[:, chosen] * (new - old).T[:, :, None])
         log_ratio = gain + self._height_prior(option, self._strength[chosen], new)
         log_ratio -= self._height_prior(option, self._strength[chosen], old)
         taken = np.log(self._rng.random(old.shape)) < log_ratio
@@ -142,14 +143,15 @@ class TrackPosterior:
         fresh = np.exp(self._rng.normal(size=peak.shape) * self._log_sd[new])
         fresh *= self._height[new] * visible_strength("ctcf", strength)[:, None]
         moved = np.where(has_new, np.where(has_old, peak, fresh), 0.0)
-        change = self._peaks(chosen, new, moved) - self._peaks(chosen, old, peak)
-        gain, there = self._gain(chosen, change)
+        shape, old_shape = self._shapes(chosen, new), self._shape[:, chosen]
+        gain, there = self._gain(chosen, shape * moved.T[:, :, None] - old_shape * peak.T[:, :, None])
         both = has_old & has_new
         prior = np.where(both, self._height_prior(new, strength, moved) - self._height_prior(old, strength, peak), 0.0)
         log_ratio = (gain + prior).sum(axis=1) + self._option_prior(new, strength) - self._option_prior(old, strength)
         taken = np.log(self._rng.random(len(chosen))) < log_ratio
         self._option[chosen] = np.where(taken, new, old)
         self._peak[chosen] = np.where(taken[:, None], moved, peak)
+        self._shape[:, chosen] = np.where(taken[None, :, None], shape, old_shape)
         self._signal[:, self._runs(chosen)] = np.where(taken[None, :, None], there[1], there[0])
 
     def _move_strengths(self, kind: str) -> None:
@@ -241,16 +243,12 @@ class TrackPosterior:
         width = np.where(is_left, self._widths[0, option].T[:, :, None], self._widths[1, option].T[:, :, None])
         return np.where(np.abs(away) <= self._half[option].T[:, :, None], np.exp(-0.5 * (offset / width) ** 2), 0.0)
 
-    def _peaks(self, chosen: np.ndarray, option: np.ndarray, peak: np.ndarray) -> np.ndarray:
-        """Signal of sites' peaks, (track, site, run)."""
-        return self._shapes(chosen, option) * peak.T[:, :, None]
-
     def _height_steps(self) -> np.ndarray:
         """Length of the random steps (site, track): a little more than the spread that reads and prior leave."""
         steps = np.empty(self._peak.shape)
         for chosen in self._colours:
             option, runs = self._option[chosen], self._runs(chosen)
-            peaks = self._peaks(chosen, option, self._peak[chosen])
+            peaks = self._shape[:, chosen] * self._peak[chosen].T[:, :, None]
             known = np.where(self._covered[runs], self._depth * peaks**2 / self._signal[:, runs], 0.0).sum(axis=2).T
             has = self._height[option] > 0
             steps[chosen] = 2.0 / np.sqrt(known + np.where(has, self._log_sd[option], 1.0) ** -2.0)

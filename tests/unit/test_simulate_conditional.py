@@ -15,7 +15,8 @@ from epizarr.simulate.world import World, strength_prior, visible_strength
 
 KINDS = ("ctcf", "decoy", "enhancer", "promoter", "artefact")
 SHORT = replace(DEFAULT, chrom_lengths=(3_004_321,))
-LONG = replace(DEFAULT, chrom_lengths=(24_000_000,))
+MEDIUM = replace(DEFAULT, chrom_lengths=(10_000_000,))
+LONG = replace(DEFAULT, chrom_lengths=(20_000_000,))
 
 
 def with_noise(config: SimulationConfig, log_sd: float, reads: float) -> SimulationConfig:
@@ -87,7 +88,7 @@ def test_track_posterior__strength_follows_the_closed_form_where_reads_are_many(
     """With many reads heights are known, and the law of a strength given them is prior times normal, by quadrature."""
     world = simulate_world(replace(SHORT, reads_per_100bp=1e5), 5, "A")
     chain = TrackPosterior(world, "sim1")
-    drawn = np.array([strengths(w, "promoter") for w in chain.redraws(400)])
+    drawn = np.array([strengths(w, "promoter") for w in chain.redraws(120)])
     ((_, low, high),) = strength_prior(SHORT, "promoter")
     grid = np.linspace(low, high, 20_001)
     sites = world.sites_of("sim1", "promoter")
@@ -101,8 +102,8 @@ def test_track_posterior__strength_follows_the_closed_form_where_reads_are_many(
     weight /= weight.sum(axis=1, keepdims=True)
     mean = weight @ grid
     sd = np.sqrt(weight @ grid**2 - mean**2)
-    np.testing.assert_allclose((drawn.mean(axis=0) - mean) / sd, 0.0, atol=0.3)
-    np.testing.assert_allclose(drawn.std(axis=0) / sd, 1.0, atol=0.2)
+    np.testing.assert_allclose((drawn.mean(axis=0) - mean) / sd, 0.0, atol=0.4)
+    np.testing.assert_allclose(drawn.std(axis=0) / sd, 1.0, atol=0.3)
 
 
 def test_track_posterior__shapes_tell_strands_and_decoys() -> None:
@@ -111,44 +112,35 @@ def test_track_posterior__shapes_tell_strands_and_decoys() -> None:
     chain = TrackPosterior(world, "sim1")
     true = chain._option.copy()
     ctcf = np.flatnonzero(true < 2)
-    before, after = true[ctcf], 1 - true[ctcf]
-    chain._signal[:] = _resummed(chain, ctcf, before, after)
-    chain._option[ctcf] = after
+    chain._option[ctcf] = 1 - true[ctcf]
+    # The chain as it would be had it begun there.
+    chain._shape = chain._shapes(np.arange(len(true)), chain._option)
+    n_runs = -(-SHORT.chrom_lengths[0] // SHORT.run_bp)
+    chain._signal[:, chain._margin : chain._margin + n_runs] = expected_tracks(chain.current(), "sim1", 0, n_runs)
     for _ in range(30):
         chain.sweep()
     np.testing.assert_array_equal(chain._option, true)
 
 
-def _resummed(chain: TrackPosterior, sites: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    signal = chain._signal.copy()
-    for site, old, new in zip(sites, before, after, strict=True):
-        one = np.array([site])
-        change = chain._peaks(one, np.array([new]), chain._peak[one]) - chain._peaks(
-            one, np.array([old]), chain._peak[one]
-        )
-        signal[:, chain._runs(one)] += change
-    return signal
-
-
 def test_track_posterior__without_shapes_a_peak_is_what_it_is_by_its_density() -> None:
-    world = simulate_world(without_shapes(LONG), 4, "A")
-    worlds = list(TrackPosterior(world, "sim1").redraws(40))[10:]
+    world = simulate_world(without_shapes(MEDIUM), 4, "A")
+    worlds = list(TrackPosterior(world, "sim1").redraws(20))
     ctcf = world.sites_of("sim1", "ctcf", "decoy").index
     strand = np.array([w.sites.loc[ctcf, "strand"] for w in worlds])
-    stopping = sum(weight for weight, _, _ in strength_prior(LONG, "ctcf"))
-    share = stopping / (stopping + LONG.decoy_per_mb)
-    assert (strand != ".").mean() == pytest.approx(share, abs=0.07)
-    assert (strand == "+").sum() / (strand != ".").sum() == pytest.approx(0.5, abs=0.05)
+    stopping = sum(weight for weight, _, _ in strength_prior(MEDIUM, "ctcf"))
+    share = stopping / (stopping + MEDIUM.decoy_per_mb)
+    assert (strand != ".").mean() == pytest.approx(share, abs=0.09)
+    assert (strand == "+").sum() / (strand != ".").sum() == pytest.approx(0.5, abs=0.08)
 
 
 def test_track_posterior__motifs_tell_strands_and_strengths() -> None:
-    flat = without_shapes(LONG)
+    flat = without_shapes(MEDIUM)
     plain, with_motifs = (
         simulate_world(config, 4, "A") for config in (flat, replace(flat, motifs=DEFAULT_WITH_MOTIFS.motifs))
     )
     spread = []
     for world in (plain, with_motifs):
-        worlds = list(TrackPosterior(world, "sim1").redraws(12))
+        worlds = list(TrackPosterior(world, "sim1").redraws(10))
         index = world.sites_of("sim1", "ctcf").index
         strand = np.array([w.sites.loc[index, "strand"] for w in worlds])
         spread.append(((strand != strand[0]).any(axis=0).mean(), worlds))
