@@ -207,7 +207,7 @@ def test_evaluate__track_ceiling_is_the_noise_ceiling_where_tracks_show_all(stor
     scores = evaluate_run(store, "RUN", cell_type="B", truth=_given_tracks(tmp_path, noise=0.0)).load()
     for name in ("pearson", "spearman", "mse"):
         both = [scores[name].sel(predictor=p).values for p in (CEILING, TRACK_CEILING)]
-        np.testing.assert_array_equal(*both)
+        np.testing.assert_allclose(*both, rtol=1e-7)
 
 
 def test_evaluate__truth_named_alone_gives_no_track_ceiling(store, tmp_path):
