@@ -1,8 +1,8 @@
 """How near the small network comes to the best that its tracks allow, on simulated genomes, with and without motif tracks.
 
-Each seed is a genome of its own (320 Mb, 250 of them for training). The *track ceiling* is what the mean of the noise-free contacts
-over redraws of all that the tracks leave open scores: no predictor from these tracks can be expected to do better. Commands are
-printed before they run, and a second run with the same folder goes on where the first was stopped.
+Each seed is a genome of its own (320 Mb, 250 of them for training). The *track ceiling* is what the mean of the noise-free
+contacts over redraws of all that the tracks leave open scores: no predictor from these tracks can be expected to do better.
+Commands are printed before they run, and a second run with the same folder goes on where the first was stopped.
 
 ``.venv/bin/python pipelines/simulated.py --out simulated`` runs it.
 """
