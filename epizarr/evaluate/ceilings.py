@@ -15,7 +15,7 @@ from epizarr.io.store import open_contacts
 from epizarr.schema import PROPORTIONAL_VARIABLES
 
 CEILING = "noise ceiling: truth vs. observed"
-TRACK_CEILING = "track ceiling: expected given the tracks vs. observed"
+TRACK_CEILING = "track ceiling: given tracks vs. observed"
 REPLICATE_CEILING = "replicate ceiling"
 #: Replicates whose shares of the contacts differ by more than this factor are said to be of unequal depth.
 UNEQUAL_DEPTH = 1.1

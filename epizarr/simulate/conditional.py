@@ -14,6 +14,7 @@ The draws are a Markov chain (Metropolis within Gibbs) that begins at the genome
 from the law, so that the chain has that law from its first step on; sweeps between two draws make them nearly independent.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -30,6 +31,7 @@ SWEEPS_BETWEEN = 4
 """Sweeps of the chain from one redraw to the next."""
 
 _STRENGTH_CELLS = 256  # of the proposal of strengths; the chain is exact at any number
+_LOG_STEPS = (math.log(0.01), math.log(0.5))  # of the shortest and longest step of the logarithm of a height
 #: What a site may be: kind and strand. The first three look alike but for their shape, and a redraw may change one for another.
 _OPTIONS = (
     ("ctcf", "+"),
@@ -86,12 +88,11 @@ class TrackPosterior:
         self._reads, self._covered = _observed(world, chrom, self._margin)
         bare = replace(world, sites=world.sites.iloc[:0])
         self._signal = np.ones(self._reads.shape)  # what lies in the margin is never covered
-        inner = slice(self._margin, self._signal.shape[1] - self._margin)
-        self._signal[:, inner] = expected_tracks(bare, chrom, 0, self._signal.shape[1] - 2 * self._margin)
+        n_runs = self._reads.shape[1] - 2 * self._margin
+        self._signal[:, self._margin : self._margin + n_runs] = expected_tracks(bare, chrom, 0, n_runs)
         self._shape = self._shapes(np.arange(len(self._option)), self._option)
         for chosen in self._colours:
             self._signal[:, self._runs(chosen)] += self._shape[:, chosen] * self._peak[chosen].T[:, :, None]
-        self._step = self._height_steps()
 
     def redraws(self, n: int) -> Iterator[World]:
         """Give ``n`` genomes whose sites on the chromosome are redrawn, and that are the same elsewhere."""
@@ -122,9 +123,12 @@ class TrackPosterior:
     # ------------------------------------------------------------------------------------------------------- the moves
 
     def _move_heights(self, chosen: np.ndarray) -> None:
-        """Random steps of the logarithms of heights, each track on its own."""
+        """Random steps of the logarithms of heights, each track on its own.
+
+        Steps are of all lengths, drawn anew: fitted to the genome where the chain begins, they would depend on what is drawn.
+        """
         option, old = self._option[chosen], self._peak[chosen]
-        step = self._rng.normal(size=old.shape) * self._step[chosen]
+        step = self._rng.normal(size=old.shape) * np.exp(self._rng.uniform(*_LOG_STEPS, size=old.shape))
         new = old * np.exp(step)
         gain, there = self._gain(chosen, self._shape[:, chosen] * (new - old).T[:, :, None])
         log_ratio = gain + self._height_prior(option, self._strength[chosen], new)
@@ -242,17 +246,6 @@ class TrackPosterior:
         is_left = offset < 0
         width = np.where(is_left, self._widths[0, option].T[:, :, None], self._widths[1, option].T[:, :, None])
         return np.where(np.abs(away) <= self._half[option].T[:, :, None], np.exp(-0.5 * (offset / width) ** 2), 0.0)
-
-    def _height_steps(self) -> np.ndarray:
-        """Length of the random steps (site, track): a little more than the spread that reads and prior leave."""
-        steps = np.empty(self._peak.shape)
-        for chosen in self._colours:
-            option, runs = self._option[chosen], self._runs(chosen)
-            peaks = self._shape[:, chosen] * self._peak[chosen].T[:, :, None]
-            known = np.where(self._covered[runs], self._depth * peaks**2 / self._signal[:, runs], 0.0).sum(axis=2).T
-            has = self._height[option] > 0
-            steps[chosen] = 2.0 / np.sqrt(known + np.where(has, self._log_sd[option], 1.0) ** -2.0)
-        return steps
 
 
 def redrawn_profiles(world: World, chrom: str, n: int) -> list[ContactProfiles]:

@@ -15,10 +15,12 @@ import pytest
 import xarray as xr
 
 from epizarr.bands import balance_band, band_from_pixels
+from epizarr.cli import run
 from epizarr.errors import ConfigError, StoreError, StoreNotFoundError
 from epizarr.ingest import load_manifest
 from epizarr.simulate import (
     DEFAULT,
+    DEFAULT_WITH_MOTIFS,
     MotifRule,
     TrackPosterior,
     cell_type_differences,
@@ -173,6 +175,21 @@ def test_write_genome__motif_tracks_are_stranded_and_zero_elsewhere(two: Path) -
     motifs = [entry for entry in raw["cell_type"][0]["tracks"] if "motif" in entry["name"]]
     assert {entry["uncovered"] for entry in motifs} == {"zero"}
     assert all((two / entry["file"]).is_file() for entry in motifs)
+
+
+@pytest.mark.parametrize("words", [[], ["--motifs", "--redraws", "7"]])
+def test_cli__simulate_hands_on_motifs_and_redraws(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+
+    def spy(out: Path, **settings: object) -> Path:
+        seen.update(settings)
+        return out / "manifest.toml"
+
+    monkeypatch.setattr("epizarr.simulate.write_genome", spy)
+    assert run(["simulate", str(tmp_path / "g"), "--size", "tiny", *words]) == 0
+    assert (seen["config"], seen["redraws"]) == ((DEFAULT_WITH_MOTIFS, 7) if words else (DEFAULT, 0))
 
 
 def test_write_genome__motifs_and_redraws_change_no_other_file(two: Path, short: Path) -> None:
