@@ -1,6 +1,7 @@
 """How near the small network comes to the best that its tracks allow, on simulated genomes, with and without motif tracks.
 
-Each seed is a genome of its own (320 Mb, 250 of them for training). The *track ceiling* is what the mean of the noise-free
+By the default rules the shapes of peaks tell the strands of CTCF sites; by the strandless ones motif tracks alone do. Each seed
+is a genome of its own (320 Mb, 250 of them for training). The *track ceiling* is what the mean of the noise-free
 contacts over redraws of all that the tracks leave open scores: no predictor from these tracks can be expected to do better.
 Commands are printed before they run, and a second run with the same folder goes on where the first was stopped.
 
@@ -32,19 +33,27 @@ WANTED = 0.85
 class Variant:
     """One way to train, on one kind of genome.
 
-    ``has_motifs``: whether the genome has motif tracks. ``settings``: what differs from demo.toml.
+    ``rules`` and ``has_motifs``: of the genome, see `epizarr simulate --help`. ``settings``: what differs from demo.toml.
     """
 
     name: str
-    has_motifs: bool
+    rules: str = "default"
+    has_motifs: bool = False
     settings: tuple[str, ...] = ()
+
+    @property
+    def genome(self) -> str:
+        """Name of the kind of genome; variants of one kind share genomes and stores."""
+        return f"{self.rules}-motifs" if self.has_motifs else self.rules
 
 
 # Motif tracks are zero in 998 of 1,000 bins: clipping them at a percentile would level the scores.
 _MOTIF_TRACKS = tuple(f"data.track_transforms.CTCF-motif-{strand}=log1p" for strand in ("plus", "minus"))
 VARIANTS = (
-    Variant("mse", has_motifs=False),
+    Variant("mse"),
     Variant("mse-motifs", has_motifs=True, settings=_MOTIF_TRACKS),
+    Variant("mse-strandless", rules="strandless"),
+    Variant("mse-strandless-motifs", rules="strandless", has_motifs=True, settings=_MOTIF_TRACKS),
 )
 
 
@@ -85,14 +94,19 @@ def plot(results: dict[tuple[str, int], xr.Dataset]) -> Figure:
     return figure
 
 
+def store_of(out: Path, variant: Variant, seed: int) -> Path:
+    """Where the store of a variant's genome lies."""
+    return out / f"store-{variant.genome}-{seed}.zarr"
+
+
 def steps(out: Path, variant: Variant, seed: int) -> list[list[str]]:
     """Build the commands of one variant and seed, in order."""
-    suffix = f"{'motifs-' if variant.has_motifs else ''}{seed}"
-    genome, store = out / f"genome-{suffix}", str(out / f"store-{suffix}.zarr")
+    genome, store = out / f"genome-{variant.genome}-{seed}", str(store_of(out, variant, seed))
     run_dir = out / f"{variant.name}-{seed}"
     overrides = [word for setting in (f"training.seed={seed}", *variant.settings) for word in ("--set", setting)]
     config = os.path.relpath(ROOT / "pipelines" / "demo.toml")
-    simulate = ["simulate", str(genome), "--size", "small", "--seed", str(seed), "--redraws", str(REDRAWS)]
+    simulate = ["simulate", str(genome), "--size", "small", "--seed", str(seed), "--rules", variant.rules]
+    simulate += ["--redraws", str(REDRAWS)]
     scored = ["evaluate", store, "--run", run_dir.name, "--cell-type", CELL_TYPE, "--truth", str(genome / CELL_TYPE)]
     commands = [
         [*simulate, *(["--motifs"] if variant.has_motifs else [])],
@@ -120,8 +134,7 @@ def main() -> None:
                 status = run(command)
                 if status:
                     sys.exit(status)
-            store = options.out / f"store-{'motifs-' if variant.has_motifs else ''}{seed}.zarr"
-            results[variant.name, seed] = compute(store, f"{variant.name}-{seed}")
+            results[variant.name, seed] = compute(store_of(options.out, variant, seed), f"{variant.name}-{seed}")
     print(summary(results).round(4).to_string(index=False))
     plot(results).savefig(options.out / "simulated.png", dpi=150)
     print(f"Figure: {options.out / 'simulated.png'}")

@@ -11,8 +11,9 @@ Whatever comes from here says SIMULATED.
 from epizarr.simulate.conditional import TrackPosterior, mean_contacts
 from epizarr.simulate.config import (
     DEFAULT,
-    DEFAULT_WITH_MOTIFS,
+    RULES,
     SIZE_NAMES,
+    STRANDLESS,
     BackgroundRule,
     MotifRule,
     PeakRule,
@@ -28,8 +29,9 @@ from epizarr.simulate.write import write_genome
 
 __all__ = [
     "DEFAULT",
-    "DEFAULT_WITH_MOTIFS",
+    "RULES",
     "SIZE_NAMES",
+    "STRANDLESS",
     "BackgroundRule",
     "MotifRule",
     "PeakRule",

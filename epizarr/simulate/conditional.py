@@ -8,7 +8,9 @@ the best predictor would say, and its agreement with the observed contacts is th
 
 Taken as known, though tracks show them with an error: how many sites there are, their places and which are promoters,
 enhancers and CTCF peaks; compartments, polycomb domains and gaps; with motif tracks, the strands of CTCF sites too. That makes
-the ceiling too high rather than too low. Not used, though it tells a little: that boundaries keep a distance and come as pairs.
+the ceiling too high rather than too low. Not used is what neighbours tell: that boundaries keep a distance, and that a reverse
+site a few kb left of a forward one is a pair. It tells little where the shapes of peaks tell strands; rules whose shapes do not,
+and that have pairs, would get too low a ceiling without motifs (:data:`~epizarr.simulate.config.STRANDLESS` has no pairs).
 
 The draws are a Markov chain (Metropolis within Gibbs) that begins at the genome itself. Given its tracks the genome is one draw
 from the law, so that the chain has that law from its first step on; sweeps between two draws make them nearly independent.

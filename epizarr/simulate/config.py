@@ -333,4 +333,15 @@ def chrom_lengths_of(size: str) -> tuple[int, ...]:
 
 
 DEFAULT = SimulationConfig()
-DEFAULT_WITH_MOTIFS = replace(DEFAULT, motifs=MotifRule())
+STRANDLESS = replace(
+    DEFAULT,
+    peaks=tuple(
+        replace(rule, upstream_bp=380.0, downstream_bp=380.0) if rule.kind == "ctcf" else rule for rule in DEFAULT.peaks
+    ),
+    boundary_pair_share=0.0,
+)
+"""Rules by which tracks do not tell the strand of a stopping site: neither does its peak lean, nor has it a neighbour of the
+other strand as boundaries of the default rules often have. Motif tracks tell it."""
+
+RULES = {"default": DEFAULT, "strandless": STRANDLESS}
+"""Rules by name."""

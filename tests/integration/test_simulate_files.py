@@ -20,7 +20,7 @@ from epizarr.errors import ConfigError, StoreError, StoreNotFoundError
 from epizarr.ingest import load_manifest
 from epizarr.simulate import (
     DEFAULT,
-    DEFAULT_WITH_MOTIFS,
+    STRANDLESS,
     MotifRule,
     TrackPosterior,
     cell_type_differences,
@@ -177,9 +177,16 @@ def test_write_genome__motif_tracks_are_stranded_and_zero_elsewhere(two: Path) -
     assert all((two / entry["file"]).is_file() for entry in motifs)
 
 
-@pytest.mark.parametrize("words", [[], ["--motifs", "--redraws", "7"]])
-def test_cli__simulate_hands_on_motifs_and_redraws(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("words", "config", "redraws"),
+    [
+        ([], DEFAULT, 0),
+        (["--motifs", "--redraws", "7"], replace(DEFAULT, motifs=MotifRule()), 7),
+        (["--rules", "strandless"], STRANDLESS, 0),
+    ],
+)
+def test_cli__simulate_hands_on_its_options(
+    words: list[str], config: object, redraws: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = {}
 
@@ -189,7 +196,12 @@ def test_cli__simulate_hands_on_motifs_and_redraws(
 
     monkeypatch.setattr("epizarr.simulate.write_genome", spy)
     assert run(["simulate", str(tmp_path / "g"), "--size", "tiny", *words]) == 0
-    assert (seen["config"], seen["redraws"]) == ((DEFAULT_WITH_MOTIFS, 7) if words else (DEFAULT, 0))
+    assert (seen["config"], seen["redraws"]) == (config, redraws)
+
+
+def test_cli__simulate_names_the_nearest_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", str(tmp_path / "g"), "--rules", "strandles"]) == 1
+    assert "Did you mean 'strandless'" in " ".join(capsys.readouterr().err.split())
 
 
 def test_write_genome__motifs_and_redraws_change_no_other_file(two: Path, short: Path) -> None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from epizarr.cli import run
 from epizarr.ingest import load_manifest
-from epizarr.simulate import DEFAULT, DEFAULT_WITH_MOTIFS
+from epizarr.simulate import DEFAULT, RULES, MotifRule
 from epizarr.train import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,12 +96,13 @@ def test_simulated__commands_of_each_variant_fit_the_tracks_of_their_genome(tmp_
     for variant in study.VARIANTS:
         simulate, _, train, *_ = study.steps(tmp_path, variant, 2)
         assert ("--motifs" in simulate) == variant.has_motifs
+        assert variant.rules in RULES
         assert any("motif" in word for word in train) == variant.has_motifs
         settings = [train[i + 1] for i, word in enumerate(train) if word == "--set"]
         named = set(load_config(ROOT / "pipelines" / "demo.toml", settings).data.track_transforms)
-        assert named <= set(DEFAULT_WITH_MOTIFS.motifs.tracks)
+        assert named <= set(MotifRule().tracks)
     stores = [study.steps(tmp_path, variant, 2)[1][-1] for variant in study.VARIANTS]
-    assert len(set(stores)) == 2
+    assert len(set(stores)) == len({(variant.rules, variant.has_motifs) for variant in study.VARIANTS})
 
 
 @pytest.mark.parametrize("name", ["demo", "chr21", "chr21-full-size"])

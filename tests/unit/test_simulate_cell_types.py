@@ -8,11 +8,11 @@ import pyBigWig
 import pytest
 
 from epizarr.errors import ConfigError
-from epizarr.simulate import DEFAULT, DEFAULT_WITH_MOTIFS, cell_type_differences, expected_contacts, simulate_world
+from epizarr.simulate import DEFAULT, MotifRule, cell_type_differences, expected_contacts, simulate_world
 from epizarr.simulate.motifs import write_motif_bigwigs
 
 TWO = replace(DEFAULT, chrom_lengths=(12_000_000, 1_500_000))
-MOTIFS = replace(DEFAULT_WITH_MOTIFS, chrom_lengths=TWO.chrom_lengths)
+MOTIFS = replace(TWO, motifs=MotifRule())
 
 
 @pytest.fixture(scope="module")

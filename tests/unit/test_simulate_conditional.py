@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from epizarr.errors import ConfigError
-from epizarr.simulate import DEFAULT, MotifRule, expected_contacts, mean_contacts, simulate_world
+from epizarr.simulate import DEFAULT, STRANDLESS, MotifRule, expected_contacts, mean_contacts, simulate_world
 from epizarr.simulate.conditional import TrackPosterior, redraw_problems, redrawn_profiles
 from epizarr.simulate.config import SimulationConfig
 from epizarr.simulate.tracks import expected_tracks
@@ -196,3 +196,15 @@ def test_track_posterior__refuses_rules_without_noise() -> None:
 def test_redraw_problems__names_rules_of_one_kind_and_track() -> None:
     config = replace(SHORT, peaks=(*SHORT.peaks, SHORT.peaks[0]))
     assert "('ctcf', 'CTCF') has several peak rules" in redraw_problems(config)[0]
+
+
+def test_strandless__tracks_tell_decoys_but_no_strand() -> None:
+    config = replace(STRANDLESS, chrom_lengths=(10_000_000,))
+    world = simulate_world(config, 4, "A")
+    worlds = list(TrackPosterior(world, "sim1").redraws(20))
+    index = world.sites_of("sim1", "ctcf", "decoy").index
+    kinds = np.array([w.sites.loc[index, "kind"] for w in worlds])
+    assert (kinds == world.sites.loc[index, "kind"].to_numpy()).all()
+    ctcf = world.sites_of("sim1", "ctcf").index
+    same = np.array([w.sites.loc[ctcf, "strand"] for w in worlds]) == world.sites.loc[ctcf, "strand"].to_numpy()
+    assert same.mean() == pytest.approx(0.5, abs=0.1)
