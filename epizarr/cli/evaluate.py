@@ -32,9 +32,7 @@ def command(
     region: Annotated[
         list[str] | None, typer.Option(help="Region to score; repeat for several.  [default: the run's test regions]")
     ] = None,
-    truth: Annotated[
-        Path | None, typer.Option(help="Noise-free truth of a simulated cell type: adds the noise ceiling.")
-    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="Folder of a simulated cell type: adds the ceilings.")] = None,
     predictions: Annotated[str | None, typer.Option(help="Store that holds the prediction.  [default: STORE]")] = None,
     binsize: Annotated[int | None, typer.Option(min=1, help="Bin width in bp, where the run has several.")] = None,
     report: Annotated[

@@ -6,6 +6,7 @@ is. The truth is then scored like a predictor; what the replicates say is :mod:`
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from epizarr.io.store import open_contacts
 from epizarr.schema import PROPORTIONAL_VARIABLES
 
 CEILING = "noise ceiling: truth vs. observed"
+TRACK_CEILING = "track ceiling: given tracks vs. observed"
 REPLICATE_CEILING = "replicate ceiling"
 #: Replicates whose shares of the contacts differ by more than this factor are said to be of unequal depth.
 UNEQUAL_DEPTH = 1.1
@@ -25,23 +27,23 @@ class References:
 
     Parameters
     ----------
-    truth
-        Where a simulator's noise-free contacts are; None for none.
+    truths
+        Names and places of a simulator's noise-free contacts (:func:`find_truths`).
     replicates
         Names of the replicates that give a ceiling, in the store's order.
     """
 
-    truth: str | None = None
+    truths: tuple[tuple[str, str], ...] = ()
     replicates: tuple[str, ...] = ()
 
     @property
     def keys(self) -> list[str]:
         """Names of the maps, as :meth:`bands` gives them."""
-        return [*([] if self.truth is None else [CEILING]), *map(replicate_key, self.replicates)]
+        return [*(name for name, _ in self.truths), *map(replicate_key, self.replicates)]
 
     def bands(self, maps: Maps, rows: Rows, observed: np.ndarray) -> dict[str, np.ndarray]:
         """The maps in some rows, not yet scaled, by name; ``observed`` are the contacts there, (row, diagonal)."""
-        found = [] if self.truth is None else [read_truth(self.truth, rows, maps.n_diagonals)]
+        found = [read_truth(path, rows, maps.n_diagonals) for _, path in self.truths]
         if self.replicates:
             found += maps.replicates(rows, observed, len(self.replicates))
         return dict(zip(self.keys, found, strict=True))
@@ -54,6 +56,14 @@ class References:
             both = ~(np.isnan(observed) | np.isnan(band))
             sums[name] = np.stack([np.where(both, b, 0.0).sum(axis=0, dtype=np.float64) for b in (observed, band)])
         return sums
+
+
+def find_truths(truth: str | Path | None) -> tuple[tuple[str, str], ...]:
+    """Maps that a simulator left: the noise-free one, and, in the folder of a cell type, the one expected given the tracks."""
+    if truth is None:
+        return ()
+    given_tracks = Path(truth) / "truth_given_tracks.zarr"
+    return ((CEILING, str(truth)), *([(TRACK_CEILING, str(given_tracks))] if given_tracks.is_dir() else []))
 
 
 def replicate_key(name: str) -> str:

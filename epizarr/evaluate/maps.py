@@ -319,10 +319,10 @@ def _open_truth(path: Path) -> zarr.Group:
         ) from error
 
 
-def inputs_id(prediction: xr.Dataset, maps: Sequence[Maps], truth: dict[str, Any] | None) -> str:
+def inputs_id(prediction: xr.Dataset, maps: Sequence[Maps], truths: Sequence[dict[str, Any]]) -> str:
     """Hash of all that is compared: a changed input makes another evaluation, a track that is not used does not."""
     content: list[Any] = [prediction.attrs["checkpoint_sha256"], prediction.attrs["input_id"]]
-    content += [prediction.attrs["settings"], prediction.attrs["regions"], truth and truth.get("simulated")]
+    content += [prediction.attrs["settings"], prediction.attrs["regions"], [truth.get("simulated") for truth in truths]]
     content += [prediction.attrs[name] for name in ("track_sources", "missing_tracks") if name in prediction.attrs]
     for source in maps:
         contacts = open_contacts(source.store, source.cell_type, source.binsize)

@@ -20,10 +20,12 @@ from epizarr.errors import SplitError, StoreError
 from epizarr.evaluate.ceilings import (
     CEILING,
     REPLICATE_CEILING,
+    TRACK_CEILING,
     References,
     depth_notes,
     depth_scale,
     find_replicates,
+    find_truths,
     replicate_key,
 )
 from epizarr.evaluate.maps import (
@@ -74,6 +76,12 @@ _PEAK_DERIVED = "Peak-derived signal, not coverage"
 INSULATOR = "ctcf"
 #: Values of all predictors that are held at a time; more pixels are scored a few diagonals at a time.
 MAX_SCORE_BYTES = 1 << 30
+
+_TRUTHS = {
+    CEILING: "noise-free contacts of the simulator, scaled to the observed mean of each diagonal",
+    TRACK_CEILING: "mean of the simulator's noise-free contacts over redraws of what the tracks leave open, scaled likewise: "
+    "the best that a predictor from the tracks could do",
+}
 
 _Scores = TypeVar("_Scores", bound=DistanceCorrelations)
 
@@ -134,7 +142,7 @@ def evaluate_run(
         and a note says so.
     truth
         A simulated cell type's noise-free contacts (``OUT/<cell type>/truth.zarr``): its agreement with the observed map is
-        the noise ceiling.
+        the noise ceiling. The folder ``OUT/<cell type>`` gives the track ceiling too, if it has ``truth_given_tracks.zarr``.
     predictions
         Store that holds the prediction, where it is another one; the scores are written there. Default: ``store``.
     binsize
@@ -167,7 +175,8 @@ def evaluate_run(
     maps = open_maps(store, cell_type, prediction, is_predicted=True, left_out=left_out)
     scored = _regions(maps, regions, trained_on)
     sources = [open_maps(store, name, prediction, left_out=left_out) for name in trained]
-    truth_attrs = check_truth(Path(truth), maps) if truth is not None else None
+    truths = find_truths(truth)
+    truth_attrs = [check_truth(Path(path), maps) for _, path in truths]
     group = group_path("evaluations", cell_type, maps.binsize, run)
     attrs = {
         "binsize": maps.binsize,
@@ -186,8 +195,8 @@ def evaluate_run(
         blocks = region_rows(maps.grid, scored)
         n_fits = sum(len(region_rows(source.grid, r)) for source in sources for r in splits.values())
         replicates, no_ceiling = find_replicates(maps)
-        references = References(None if truth is None else str(truth), replicates)
-        n_passes = _n_passes(blocks, maps.n_diagonals, len(replicates))
+        references = References(truths, replicates)
+        n_passes = _n_passes(blocks, maps.n_diagonals, len(references.keys))
         ticker = _Ticker(progress, n_fits + len(blocks) * (n_passes + bool(references.keys)))
         workers = {"client": client, "n_threads": n_threads}
         fits, missing = _fit_baselines(sources, splits, ticker, workers)
@@ -215,9 +224,9 @@ def evaluate_run(
         rows: dict[str, DistanceCorrelations | None] = {
             name: scores.get(name) for name in (PREDICTION, TRAINING_MEAN, INSULATION, RIDGE)
         }
-        if truth is not None:
-            rows[CEILING] = scores[CEILING]
-            about[CEILING] = "noise-free contacts of the simulator, scaled to the observed mean of each diagonal"
+        for name, _ in truths:
+            rows[name] = scores[name]
+            about[name] = _TRUTHS[name]
         if ceiling is not None:
             rows[REPLICATE_CEILING] = ceiling
             about[REPLICATE_CEILING] = (
@@ -294,9 +303,9 @@ def _fit_sums(task: _FitTask) -> PixelMoments:
 # --------------------------------------------------------------------------------------------------------------- scoring
 
 
-def _n_passes(blocks: Sequence[Rows], n_diagonals: int, n_replicates: int) -> int:
+def _n_passes(blocks: Sequence[Rows], n_diagonals: int, n_references: int) -> int:
     """In how many groups of diagonals the values of all predictors are held: one, unless the regions are very long."""
-    n_maps = 6 + n_replicates  # observed, prediction, three baselines, ceiling
+    n_maps = 5 + n_references  # observed, prediction, three baselines
     n_bytes = 4 * n_maps * n_diagonals * sum(rows.hi - rows.lo for rows in blocks)
     return min(max(1, -(-n_bytes // MAX_SCORE_BYTES)), n_diagonals)
 

@@ -251,7 +251,7 @@ def distance_figure(scores: xr.Dataset) -> Figure:
     scores = scores.isel(diagonal=scores["n_pixels"].values > 0)
     distance = scores["distance"].values
     predictors = [str(name) for name in scores["predictor"].values]
-    styles = dict(zip([name for name in predictors if "ceiling" in name], ("--", ":"), strict=False))
+    styles = dict(zip([name for name in predictors if "ceiling" in name], ("--", ":", "-."), strict=False))
     colours = dict(zip([name for name in predictors if name not in styles], COLOURS * 2, strict=False))
     panels = {
         f"{name.capitalize()} correlation": dict(zip(predictors, scores[name].values, strict=True))

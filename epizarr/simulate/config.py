@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from epizarr.errors import ConfigError, nearest_match
 from epizarr.genome import Assembly
@@ -57,6 +57,35 @@ class BackgroundRule:
     a: float
     b: float
     polycomb: float = 0.0
+
+
+@dataclass(frozen=True)
+class MotifRule:
+    """Where instances of the CTCF motif lie, in two stranded tracks as ``epizarr tracks motif`` makes them from a sequence.
+
+    Each stopping site that some cell type may have has an instance on its strand; decoys have none.
+
+    Parameters
+    ----------
+    score
+        Score in bits of an instance of visible strength 1 (see :func:`epizarr.simulate.world.visible_strength`).
+    log_sd
+        Standard deviation of the natural logarithm of a score, drawn once per instance.
+    false_per_mb
+        Instances at which no cell type has a site, of either strand, per Mb.
+    width_bp
+        Length of an instance; its middle is at the site.
+    """
+
+    score: float = 10.0
+    log_sd: float = 0.15
+    false_per_mb: float = 20.0
+    width_bp: int = 19
+
+    @property
+    def tracks(self) -> tuple[str, str]:
+        """Names of the tracks, forward, then reverse."""
+        return ("CTCF-motif-plus", "CTCF-motif-minus")
 
 
 @dataclass(frozen=True)
@@ -136,6 +165,8 @@ class SimulationConfig:
         balancing. 1 gives plain Poisson counts.
     bias_log_sd
         Standard deviation of the natural logarithm of a bin's bias (chr21's balancing weights: 0.258).
+    motifs
+        Rule of the motif tracks; None for none. It changes nothing else of a genome.
     """
 
     chrom_lengths: tuple[int, ...] = (5_004_321, 5_002_050)
@@ -219,6 +250,7 @@ class SimulationConfig:
     far_share: float = 0.3
     far_bundle: int = 5
     bias_log_sd: float = 0.26
+    motifs: MotifRule | None = None
 
     def __post_init__(self) -> None:
         problems = []
@@ -301,3 +333,15 @@ def chrom_lengths_of(size: str) -> tuple[int, ...]:
 
 
 DEFAULT = SimulationConfig()
+STRANDLESS = replace(
+    DEFAULT,
+    peaks=tuple(
+        replace(rule, upstream_bp=380.0, downstream_bp=380.0) if rule.kind == "ctcf" else rule for rule in DEFAULT.peaks
+    ),
+    boundary_pair_share=0.0,
+)
+"""Rules by which tracks do not tell the strand of a stopping site: neither does its peak lean, nor has it a neighbour of the
+other strand as boundaries of the default rules often have. Motif tracks tell it."""
+
+RULES = {"default": DEFAULT, "strandless": STRANDLESS}
+"""Rules by name."""

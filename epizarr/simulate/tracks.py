@@ -13,7 +13,8 @@ SIGNAL_BLOCK_BP = 1_000_000
 """Sequence whose reads are drawn from one random stream: part of what a seed means."""
 
 _POLYCOMB_EDGE_BP = 3_000.0
-_REACH_SD = 5.0  # peaks are cut where they have fallen to 4e-6 of the summit
+PEAK_REACH_SD = 5.0
+"""Peaks are cut at so many of the larger width, where they have fallen to 4e-6 of the summit."""
 
 
 def expected_tracks(world: World, chrom: str, lo: int, hi: int) -> np.ndarray:
@@ -42,7 +43,7 @@ def expected_tracks(world: World, chrom: str, lo: int, hi: int) -> np.ndarray:
     sites = world.sites_of(chrom, *sorted({rule.kind for rule in config.peaks}))
     position = sites["position"].to_numpy()
     for rule in config.peaks:
-        reach = _REACH_SD * max(rule.upstream_bp, rule.downstream_bp)
+        reach = PEAK_REACH_SD * max(rule.upstream_bp, rule.downstream_bp)
         near = (position >= lo * config.run_bp - reach) & (position < hi * config.run_bp + reach)
         chosen = sites[near & (sites["kind"] == rule.kind).to_numpy()]
         if chosen.empty:

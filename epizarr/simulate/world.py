@@ -6,7 +6,7 @@ cell without site 17, with the same noise everywhere else.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,17 @@ import pandas as pd
 from epizarr.genome import Assembly
 from epizarr.simulate.config import SimulationConfig
 
+LEAST_ACTIVITY = {"enhancer": 0.3, "promoter": 0.2}
+"""Strengths of enhancers and promoters are uniform from here to 1."""
+
 _GAP_MARGIN_BP = 2_000  # no site within this distance of a gap: its peak would be cut
+
+
+def no_motifs() -> pd.DataFrame:
+    """Make the motif table of a genome whose rules have no motifs."""
+    return pd.DataFrame({"chrom": [], "position": [], "strand": [], "score": []}).astype(
+        {"chrom": object, "position": np.int64, "strand": object, "score": float}
+    )
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,9 @@ class World:
         One row per interval: ``chrom``, ``start``, ``end`` (bp, half-open), ``kind``, ``level``. Kinds: ``compartment``
         (level > 0 is A, < 0 is B; they tile each chromosome), ``polycomb`` (not overlapping), and ``gap`` (unmappable, may
         overlap others and is all that is seen where it does).
+    motifs
+        One row per instance of the CTCF motif where ``config.motifs`` has a rule, sorted by chromosome and position:
+        ``chrom``, ``position``, ``strand`` and ``score`` (bits). The same in all cell types of a seed.
     """
 
     config: SimulationConfig
@@ -50,6 +63,7 @@ class World:
     assembly: Assembly
     sites: pd.DataFrame
     domains: pd.DataFrame
+    motifs: pd.DataFrame = field(default_factory=no_motifs)
 
     def sites_of(self, chrom: str, *kinds: str) -> pd.DataFrame:
         """Return the sites of the given kinds on a chromosome, in order of position."""
@@ -93,7 +107,7 @@ def simulate_world(config: SimulationConfig, seed: int, cell_type: str) -> World
     ['artefact', 'ctcf', 'decoy', 'enhancer', 'promoter']
     """
     assembly = config.assembly
-    sites, domains = [], []
+    sites, domains, motifs = [], [], [no_motifs()]
     for chrom, length in assembly:
         gaps = _draw_gaps(config, random_stream(seed, "gaps", chrom), length)
         compartments = _draw_compartments(config, seed, cell_type, chrom, length)
@@ -110,6 +124,9 @@ def simulate_world(config: SimulationConfig, seed: int, cell_type: str) -> World
         found = found[~_in_any(found["position"].to_numpy(), gaps, _GAP_MARGIN_BP)].sort_values("position")
         sites.append(found.assign(chrom=chrom))
         domains.append(pd.concat([compartments, polycomb, gaps]).assign(chrom=chrom))
+        instances = _draw_motifs(config, seed, chrom, length)
+        instances = instances[~_in_any(instances["position"].to_numpy(), gaps, _GAP_MARGIN_BP)].sort_values("position")
+        motifs.append(instances.assign(chrom=chrom))
     site_table = pd.concat(sites, ignore_index=True)
     domain_table = pd.concat(domains, ignore_index=True)
     heights = [f"height_{track}" for track in config.tracks]
@@ -120,6 +137,9 @@ def simulate_world(config: SimulationConfig, seed: int, cell_type: str) -> World
         assembly,
         site_table[["chrom", "position", "kind", "strand", "strength", *heights]],
         domain_table[["chrom", "start", "end", "kind", "level"]],
+        pd.concat(motifs[1:] if config.motifs else motifs[:1], ignore_index=True)[
+            ["chrom", "position", "strand", "score"]
+        ],
     )
 
 
@@ -194,9 +214,45 @@ def _site_table(kind: str, position: np.ndarray, strand: np.ndarray | str, stren
     return frame.assign(kind=kind, strand=np.broadcast_to(strand, len(frame)).astype(object))
 
 
-def _draw_ctcf(config: SimulationConfig, seed: int, cell_type: str, chrom: str, length: int) -> pd.DataFrame:
-    shared, own = random_stream(seed, "ctcf", chrom), random_stream(seed, "ctcf", chrom, cell_type)
-    candidates, _ = _pool(config.ctcf_share)
+@dataclass(frozen=True)
+class _CtcfCandidates:
+    """Where CTCF may bind, which the sequence says for all cell types: boundaries, single sites and decoys of one chromosome.
+
+    A boundary has a reverse site ``half`` bp left of its middle, a forward one as far right, or one of the two; ``strength``
+    of boundaries is (2, boundary), reverse first. ``shared_*`` says which of them every cell type has.
+    """
+
+    middle: np.ndarray
+    half: np.ndarray
+    has_reverse: np.ndarray
+    has_forward: np.ndarray
+    strength: np.ndarray
+    shared: np.ndarray
+    lone: np.ndarray
+    lone_strand: np.ndarray
+    lone_strength: np.ndarray
+    lone_shared: np.ndarray
+    decoy: np.ndarray
+    decoy_strength: np.ndarray
+    decoy_shared: np.ndarray
+
+    def table(self, boundary: np.ndarray, lone: np.ndarray, decoy: np.ndarray) -> pd.DataFrame:
+        """List the sites of the chosen candidates, one bool each."""
+        reverse, forward = boundary & self.has_reverse, boundary & self.has_forward
+        return pd.concat(
+            [
+                _site_table("ctcf", (self.middle - self.half)[reverse], "-", self.strength[0, reverse]),
+                _site_table("ctcf", (self.middle + self.half)[forward], "+", self.strength[1, forward]),
+                _site_table("ctcf", self.lone[lone], self.lone_strand[lone], self.lone_strength[lone]),
+                _site_table("decoy", self.decoy[decoy], ".", self.decoy_strength[decoy]),
+            ],
+            ignore_index=True,
+        )
+
+
+def _ctcf_candidates(config: SimulationConfig, seed: int, chrom: str, length: int) -> _CtcfCandidates:
+    shared = random_stream(seed, "ctcf", chrom)
+    candidates, always = _pool(config.ctcf_share)
     # Boundaries: a reverse site, a forward site, or both a few kb apart, reverse first (divergent).
     mean = config.boundary_spacing_bp / candidates
     least = min(config.boundary_minimum_bp, 0.9 * mean)
@@ -208,25 +264,63 @@ def _draw_ctcf(config: SimulationConfig, seed: int, cell_type: str, chrom: str, 
     single = (1 - config.boundary_pair_share) / 2
     strength = shared.uniform(*config.boundary_strength, size=(2, n))
     half = shared.integers(2_000, 8_000, n)
-    active = _active(config.ctcf_share, n, shared, own)
-    reverse, forward = active & (kind >= single), active & (kind < 1 - single)
+    is_shared = shared.random(n) < always
     # Single sites of either strand, and decoys.
     n_lone = shared.poisson(config.lone_ctcf_per_mb * candidates * length / 1e6)
     lone, lone_strand = shared.integers(0, length, n_lone), np.where(shared.random(n_lone) < 0.5, "+", "-")
     lone_strength = shared.uniform(*config.lone_strength, size=n_lone)
-    lone_active = _active(config.ctcf_share, n_lone, shared, own)
+    lone_shared = shared.random(n_lone) < always
     n_decoy = shared.poisson(config.decoy_per_mb * candidates * length / 1e6)
     decoy, decoy_strength = shared.integers(0, length, n_decoy), shared.uniform(*config.boundary_strength, size=n_decoy)
-    decoy_active = _active(config.ctcf_share, n_decoy, shared, own)
-    return pd.concat(
-        [
-            _site_table("ctcf", (middle - half)[reverse], "-", strength[0, reverse]),
-            _site_table("ctcf", (middle + half)[forward], "+", strength[1, forward]),
-            _site_table("ctcf", lone[lone_active], lone_strand[lone_active], lone_strength[lone_active]),
-            _site_table("decoy", decoy[decoy_active], ".", decoy_strength[decoy_active]),
-        ],
-        ignore_index=True,
+    return _CtcfCandidates(
+        middle=middle,
+        half=half,
+        has_reverse=kind >= single,
+        has_forward=kind < 1 - single,
+        strength=strength,
+        shared=is_shared,
+        lone=lone,
+        lone_strand=lone_strand,
+        lone_strength=lone_strength,
+        lone_shared=lone_shared,
+        decoy=decoy,
+        decoy_strength=decoy_strength,
+        decoy_shared=shared.random(n_decoy) < always,
     )
+
+
+def _draw_ctcf(config: SimulationConfig, seed: int, cell_type: str, chrom: str, length: int) -> pd.DataFrame:
+    """Sites of the candidates that a cell type has: those that all have, and half of the others."""
+    found, own = _ctcf_candidates(config, seed, chrom, length), random_stream(seed, "ctcf", chrom, cell_type)
+    return found.table(
+        *(shared | (own.random(len(shared)) < 0.5) for shared in (found.shared, found.lone_shared, found.decoy_shared))
+    )
+
+
+def _draw_motifs(config: SimulationConfig, seed: int, chrom: str, length: int) -> pd.DataFrame:
+    """Draw the instances of the CTCF motif, which all cell types share: at candidate stopping sites, and false ones.
+
+    Decoys have none. A score grows with the barrier, ``-log(1 - strength)``, of the site, as a peak does; that of a false
+    instance is as if of a single site.
+    """
+    rule = config.motifs
+    if rule is None:
+        return _motif_table(np.zeros(0, np.int64), np.zeros(0, object), np.zeros(0))
+    found = _ctcf_candidates(config, seed, chrom, length)
+    everyone = (np.ones(len(shared), bool) for shared in (found.shared, found.lone_shared, found.decoy_shared))
+    sites = found.table(*everyone)
+    sites = sites[sites["kind"] == "ctcf"]
+    rng = random_stream(seed, "motifs", chrom)
+    n = rng.poisson(rule.false_per_mb * length / 1e6)
+    position = np.concatenate([sites["position"].to_numpy(), rng.integers(0, length, n)])
+    strand = np.concatenate([sites["strand"].to_numpy(), np.where(rng.random(n) < 0.5, "+", "-")])
+    strength = np.concatenate([sites["strength"].to_numpy(), rng.uniform(*config.lone_strength, size=n)])
+    score = rule.score * visible_strength("ctcf", strength) * np.exp(rng.normal(0.0, rule.log_sd, len(strength)))
+    return _motif_table(position, strand.astype(object), score)
+
+
+def _motif_table(position: np.ndarray, strand: np.ndarray, score: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"position": position, "strand": strand, "score": score})
 
 
 def _draw_scattered(
@@ -234,15 +328,15 @@ def _draw_scattered(
 ) -> pd.DataFrame:
     """Enhancers and promoters, denser in compartment A, and artefacts, which all cell types have."""
     tables = []
-    for kind, per_mb, share, low in (
-        ("enhancer", config.enhancer_per_mb, config.enhancer_share, 0.3),
-        ("promoter", config.promoter_per_mb, config.promoter_share, 0.2),
+    for kind, per_mb, share in (
+        ("enhancer", config.enhancer_per_mb, config.enhancer_share),
+        ("promoter", config.promoter_per_mb, config.promoter_share),
     ):
         shared, own = random_stream(seed, kind, chrom), random_stream(seed, kind, chrom, cell_type)
         n = shared.poisson(per_mb * _pool(share)[0] * length / 1e6)
         position = shared.integers(0, length, n)
         strand = np.where(shared.random(n) < 0.5, "+", "-") if kind == "promoter" else np.full(n, ".")
-        activity = shared.uniform(low, 1.0, n)
+        activity = shared.uniform(LEAST_ACTIVITY[kind], 1.0, n)
         segment = np.searchsorted(compartments["start"].to_numpy(), position, side="right") - 1
         is_a = compartments["level"].to_numpy()[segment] > 0
         keep = np.where(is_a, 1.0, config.b_density_ratio) > shared.random(n)
@@ -254,12 +348,31 @@ def _draw_scattered(
     return pd.concat(tables, ignore_index=True)
 
 
+def visible_strength(kind: str, strength: np.ndarray) -> np.ndarray:
+    """What the heights of a site's peaks grow with.
+
+    A CTCF peak grows with the barrier, ``-log(1 - strength)``, so that it tells strong sites from very strong ones; any other
+    peak with the strength itself.
+    """
+    return -np.log1p(-strength) if kind in ("ctcf", "decoy") else strength
+
+
+def strength_prior(config: SimulationConfig, kind: str) -> list[tuple[float, float, float]]:
+    """From what the strengths of one kind of site are drawn: uniform laws, as (sites per Mb in A, lowest, highest)."""
+    if kind == "ctcf":
+        boundaries = 1e6 / config.boundary_spacing_bp * (1 + config.boundary_pair_share)
+        return [(boundaries, *config.boundary_strength), (config.lone_ctcf_per_mb, *config.lone_strength)]
+    if kind == "decoy":
+        return [(config.decoy_per_mb, *config.boundary_strength)]
+    per_mb = {"enhancer": config.enhancer_per_mb, "promoter": config.promoter_per_mb}
+    return [(per_mb[kind], LEAST_ACTIVITY[kind], 1.0)]
+
+
 def _with_heights(config: SimulationConfig, sites: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Add the summit of each site's peak in each track; the noise is independent per site and track."""
     strength = sites["strength"].to_numpy()
-    # A CTCF peak grows with the barrier, -log(1 - strength), so that it tells strong sites from very strong ones.
     is_ctcf = sites["kind"].isin(["ctcf", "decoy"]).to_numpy()
-    visible = np.where(is_ctcf, -np.log1p(-np.where(is_ctcf, strength, 0.0)), strength)
+    visible = np.where(is_ctcf, visible_strength("ctcf", np.where(is_ctcf, strength, 0.0)), strength)
     heights = {f"height_{track}": np.zeros(len(sites)) for track in config.tracks}
     for rule in config.peaks:
         noise = np.exp(rng.normal(0.0, rule.log_sd, len(sites)))

@@ -2,9 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,20 @@ import numpy as np
 import pandas as pd
 import pyBigWig
 import tomli_w
-import xarray as xr
 
-from epizarr.bands import mask_band
-from epizarr.errors import ConfigError, StoreError, StoreNotFoundError
-from epizarr.genome import Assembly
+from epizarr.errors import ConfigError, StoreError
+from epizarr.simulate.conditional import redraw_problems
 from epizarr.simulate.config import DEFAULT, SimulationConfig, chrom_lengths_of
-from epizarr.simulate.contacts import (
-    COUNT_BLOCK_BINS,
-    ContactProfiles,
-    contact_profiles,
-    contacts_from_profiles,
-    count_model,
-    sample_pixels,
-)
+from epizarr.simulate.contacts import COUNT_BLOCK_BINS, count_model, sample_pixels
+from epizarr.simulate.differences import cell_type_differences
+from epizarr.simulate.motifs import write_motif_bigwigs
 from epizarr.simulate.tracks import SIGNAL_BLOCK_BP, sample_tracks
+from epizarr.simulate.truth import Progress, write_truth, write_truth_given_tracks
 from epizarr.simulate.world import World, simulate_world
-
-Progress = Callable[[str, float], None]
-"""Called with what is being written and the share of it that is done, 0 to 1."""
 
 MARKER = "SIMULATED.txt"
 """Every simulated folder has this file; only a folder that has it is ever replaced."""
 
-_TRUTH_ROWS = 1024
 _BALANCE_PIXELS = 1_000_000  # pixels worked on at a time while balancing
 _BALANCE_CACHE_BYTES = 128 << 20  # of each of the three columns of the pixel table
 
@@ -49,6 +40,7 @@ def write_genome(
     seed: int,
     cell_types: Sequence[str] = ("SIM1",),
     config: SimulationConfig = DEFAULT,
+    redraws: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -56,7 +48,10 @@ def write_genome(
 
     ``OUT/manifest.toml`` is ready for ``epizarr ingest``. Beside it lie ``chrom.sizes``, ``features.tsv`` (every site and
     domain), ``SIMULATED.txt``, and for each cell type a folder with one bigWig per track, ``contacts.cool`` (counts, and
-    weights from ``cooler balance`` on the cis contacts) and ``truth.zarr`` (see :func:`open_truth`). The same arguments
+    weights from ``cooler balance`` on the cis contacts) and ``truth.zarr`` (see
+    :func:`~epizarr.simulate.truth.open_truth`). Several cell types come with ``differences.tsv`` (see
+    :func:`~epizarr.simulate.differences.cell_type_differences`), rules with motifs with one bigWig a strand, which the cell
+    types share, and ``redraws`` with ``truth_given_tracks.zarr`` beside each truth. The same arguments
     give the same values, whatever else is written. Nothing appears under ``out`` before all of it is written: the work
     is done in ``OUT.partial``, which a later call sweeps.
 
@@ -75,6 +70,10 @@ def write_genome(
         Names of the cell types. All have the same gaps and share part of their features.
     config
         The rules.
+    redraws
+        How many genomes to draw given the tracks; the mean of their contacts is the best that a predictor could say (the track
+        ceiling, see :mod:`epizarr.simulate.conditional`). 32 or more; 0: none. 32 take about half a minute per 100 Mb and, while
+        they are drawn, 110 MB of memory per 100 Mb of the longest chromosome.
     overwrite
         Replace ``out`` if it is a simulated genome. Any other folder is refused.
     progress
@@ -99,7 +98,7 @@ def write_genome(
     out = Path(out)
     if size is not None:
         config = replace(config, chrom_lengths=chrom_lengths_of(size))
-    _check_request(seed, cell_types)
+    _check_request(config, seed, cell_types, redraws)
     _check_target(out, overwrite)
     report: Progress = progress or (lambda what, share: None)
     origin = f"SIMULATED, epizarr {version('epizarr')}, seed {seed}"
@@ -112,15 +111,23 @@ def write_genome(
     )
     assembly = config.assembly
     (partial / "chrom.sizes").write_text("".join(f"{chrom}\t{length}\n" for chrom, length in assembly))
-    features = []
+    features, worlds = [], []
     for cell_type in cell_types:
         world = simulate_world(config, seed, cell_type)
         folder = partial / cell_type
         folder.mkdir()
         _write_tracks(folder, world, report)
         _write_cool(folder / "contacts.cool", world, origin, report)
-        _write_truth(folder / "truth.zarr", world, origin, report)
+        write_truth(folder / "truth.zarr", world, origin, report)
+        if redraws:
+            write_truth_given_tracks(folder / "truth_given_tracks.zarr", world, origin, redraws, report)
         features.append(_feature_table(world))
+        worlds.append(world)
+    if config.motifs is not None:
+        write_motif_bigwigs(partial, worlds[0])
+    if len(worlds) > 1:
+        differences = [cell_type_differences(a, b) for a, b in combinations(worlds, 2)]
+        pd.concat(differences).to_csv(partial / "differences.tsv", sep="\t", index=False, float_format="%.6g")
     pd.concat(features).to_csv(partial / "features.tsv", sep="\t", index=False, float_format="%.6g")
     with (partial / "manifest.toml").open("wb") as handle:
         tomli_w.dump(_manifest(config, cell_types, origin), handle)
@@ -130,53 +137,12 @@ def write_genome(
     return out / "manifest.toml"
 
 
-def open_truth(path: str | Path) -> xr.Dataset:
-    """Open the noise-free contacts of a simulated cell type, lazily.
-
-    Parameters
-    ----------
-    path
-        ``truth.zarr``, or the cell type's folder that holds it.
-
-    Returns
-    -------
-    Dataset with ``contact`` (bin, diagonal) float32, NaN off the chromosome and in unmappable bins; coords ``diagonal`` and
-    ``distance`` (bp); and the chromosome tables. Bins are those of the assembly in ``chrom_name`` and ``chrom_length``,
-    concatenated. The unit is that of balanced contacts up to one factor for the genome, since balancing sets the mean
-    total of a bin to 1: correlate, or divide both by their mean per distance, before comparing.
-
-    Raises
-    ------
-    StoreNotFoundError
-        If there is no such folder.
-    StoreError
-        If it is not the truth of a simulated genome.
-    """
-    path = Path(path)
-    path = path / "truth.zarr" if (path / "truth.zarr").is_dir() else path
-    if not path.is_dir():
-        raise StoreNotFoundError(
-            f"{path}: there is no such folder. The truth of a simulated genome is OUT/<cell type>/truth.zarr, written by "
-            "`epizarr simulate OUT`."
-        )
-    ds = _open_dataset(path)
-    if "simulated" not in ds.attrs or ds.attrs.get("state") != "complete":
-        raise StoreError(
-            f"{path} has no `simulated` attribute with `state` = 'complete': it is not the truth of a simulated genome. "
-            "Give OUT/<cell type>/truth.zarr."
-        )
-    return ds
-
-
-def _open_dataset(path: Path) -> xr.Dataset:
-    try:
-        return xr.open_zarr(path, consolidated=False)
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        raise StoreError(f"{path} cannot be opened as a Zarr group: {error}") from error
-
-
-def _check_request(seed: int, cell_types: Sequence[str]) -> None:
+def _check_request(config: SimulationConfig, seed: int, cell_types: Sequence[str], redraws: int) -> None:
     problems = []
+    if redraws < 0:
+        problems.append(f"{redraws} redraws are asked for; it must not be negative")
+    if redraws:
+        problems += redraw_problems(config)
     if seed < 0:
         problems.append(f"the seed is {seed}; it must not be negative")
     if not cell_types or len(set(cell_types)) < len(cell_types):
@@ -275,68 +241,6 @@ def _write_cool(path: Path, world: World, origin: str, report: Progress) -> None
     report(f"{world.cell_type}: balancing", 1.0)
 
 
-def _truth_rows(profiles: ContactProfiles, config: SimulationConfig, lo: int, hi: int) -> np.ndarray:
-    band = contacts_from_profiles(profiles, config, lo, hi, config.n_diagonals)
-    good = np.zeros(hi - lo + config.n_diagonals - 1, dtype=bool)
-    seen = profiles.is_mappable[lo : lo + len(good)]
-    good[: len(seen)] = seen
-    return mask_band(band, good).astype(np.float32)
-
-
-def _write_truth(path: Path, world: World, origin: str, report: Progress) -> None:
-    config, assembly = world.config, world.assembly
-    grid = assembly.bins(config.binsize)
-    n_diagonals = config.n_diagonals
-    attrs: dict[str, Any] = {"assembly": assembly.name, "binsize": config.binsize, "simulated": origin}
-    template = _truth_template(assembly, grid.n_bins, config).assign_attrs(attrs, state="writing")
-    template.to_zarr(path, mode="w-", consolidated=False, compute=False, zarr_format=3)
-    profiles: dict[str, ContactProfiles] = {}
-    # Written along the edges of the chunks; a chunk may hold the end of one chromosome and the start of the next.
-    for lo in range(0, grid.n_bins, _TRUTH_ROWS):
-        hi = min(lo + _TRUTH_ROWS, grid.n_bins)
-        rows = np.empty((hi - lo, n_diagonals), dtype=np.float32)
-        pieces = grid.extents(lo, hi)
-        profiles = {chrom: profiles.get(chrom) or contact_profiles(world, chrom) for chrom, _, _ in pieces}
-        for chrom, start, end in pieces:
-            first, _ = grid.chrom_extent(chrom)
-            rows[start - lo : end - lo] = _truth_rows(profiles[chrom], config, start - first, end - first)
-        block = xr.Dataset({"contact": (("bin", "diagonal"), rows)})
-        block.to_zarr(path, region={"bin": slice(lo, hi), "diagonal": slice(0, n_diagonals)}, consolidated=False)
-        report(f"{world.cell_type}: truth", hi / grid.n_bins)
-    xr.Dataset(attrs={**attrs, "state": "complete"}).to_zarr(path, mode="a", consolidated=False)
-
-
-def _truth_template(assembly: Assembly, n_bins: int, config: SimulationConfig) -> xr.Dataset:
-    import dask.array as da
-    from zarr.codecs import ZstdCodec
-
-    shape = (n_bins, config.n_diagonals)
-    contact = xr.DataArray(
-        da.full(shape, np.nan, dtype=np.float32, chunks=(_TRUTH_ROWS, config.n_diagonals)),
-        dims=("bin", "diagonal"),
-        attrs={
-            "long_name": "SIMULATED noise-free contacts",
-            "units": "1",
-            "comment": "NaN means: off the chromosome, or a bin in a gap.",
-        },
-    )
-    contact.encoding = {"chunks": (_TRUTH_ROWS, config.n_diagonals), "compressors": (ZstdCodec(level=3),)}
-    diagonal = np.arange(config.n_diagonals)
-    grid = assembly.bins(config.binsize)
-    return xr.Dataset(
-        {
-            "contact": contact,
-            "chrom_name": ("chroms", np.array(assembly.chrom_names, dtype=object)),
-            "chrom_length": ("chroms", np.array(assembly.chrom_lengths), {"units": "bp"}),
-            "chrom_offset": ("chroms", grid.chrom_offset),
-        },
-        coords={
-            "diagonal": ("diagonal", diagonal),
-            "distance": ("diagonal", diagonal * config.binsize, {"units": "bp"}),
-        },
-    )
-
-
 def _feature_table(world: World) -> pd.DataFrame:
     """Sites and domains in one table; a site is one base wide, heights are of sites only."""
     sites = world.sites.rename(columns={"position": "start"})
@@ -357,6 +261,10 @@ def _manifest(config: SimulationConfig, cell_types: Sequence[str], origin: str) 
                 "tracks": [
                     {"name": track, "file": f"{cell_type}/{track}.bw", "uncovered": "nan", "origin": origin}
                     for track in config.tracks
+                ]
+                + [
+                    {"name": track, "file": f"{track}.bw", "uncovered": "zero", "strand": strand, "origin": origin}
+                    for track, strand in zip(() if config.motifs is None else config.motifs.tracks, "+-", strict=False)
                 ],
                 "contacts": [
                     {

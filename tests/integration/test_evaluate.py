@@ -12,6 +12,7 @@ from scipy import stats
 from epizarr.bands import band_on_chromosome
 from epizarr.errors import AssemblyMismatchError, SplitError, StoreError, StoreNotFoundError
 from epizarr.evaluate import evaluate_run, score, write_report
+from epizarr.evaluate.ceilings import TRACK_CEILING
 from epizarr.evaluate.maps import Maps, find_prediction, open_maps
 from epizarr.evaluate.page import pick_windows
 from epizarr.evaluate.score import CEILING, INSULATION, PREDICTION, RIDGE, TRAINING_MEAN
@@ -181,6 +182,44 @@ def test_evaluate__noise_ceiling_is_above_all(store, tmp_path):
     scores = evaluate_run(store, "RUN", cell_type="B", truth=_truth(tmp_path))["mean_pearson"].load()
     assert str(scores["predictor"].values[-1]) == CEILING
     assert float(scores.sel(predictor=CEILING)) == float(scores.max()) > 0.7
+
+
+def _given_tracks(folder: Path, noise: float) -> Path:
+    """Beside the truth, what is expected given tracks that leave some of it open."""
+    ds = xr.open_zarr(_truth(folder) / "truth.zarr", consolidated=False).load()
+    blur = np.exp(np.random.default_rng(0).normal(0.0, noise, ds["contact"].shape))
+    ds = ds.assign(contact=ds["contact"] * blur.astype(np.float32)).assign_attrs(
+        simulated="SIMULATED, seed 1; mean of 32 redraws given the tracks"
+    )
+    ds.drop_encoding().to_zarr(folder / "truth_given_tracks.zarr", consolidated=False, zarr_format=3)
+    return folder
+
+
+def test_evaluate__track_ceiling_lies_below_the_noise_ceiling(store, tmp_path):
+    scores = evaluate_run(store, "RUN", cell_type="B", truth=_given_tracks(tmp_path, noise=0.2)).load()
+    pearson = scores["mean_pearson"]
+    assert float(pearson.sel(predictor=RIDGE)) < float(pearson.sel(predictor=TRACK_CEILING))
+    assert float(pearson.sel(predictor=TRACK_CEILING)) < float(pearson.sel(predictor=CEILING)) - 0.01
+    assert "redraws" in json.loads(scores.attrs["predictors"])[TRACK_CEILING]
+
+
+def test_evaluate__track_ceiling_is_the_noise_ceiling_where_tracks_show_all(store, tmp_path):
+    scores = evaluate_run(store, "RUN", cell_type="B", truth=_given_tracks(tmp_path, noise=0.0)).load()
+    for name in ("pearson", "spearman", "mse"):
+        both = [scores[name].sel(predictor=p).values for p in (CEILING, TRACK_CEILING)]
+        np.testing.assert_array_equal(*both)
+
+
+def test_evaluate__truth_named_alone_gives_no_track_ceiling(store, tmp_path):
+    scores = evaluate_run(store, "RUN", cell_type="B", truth=_given_tracks(tmp_path, noise=0.0) / "truth.zarr").load()
+    assert TRACK_CEILING not in scores["predictor"].values
+
+
+def test_evaluate__a_track_ceiling_made_later_is_another_evaluation(store, tmp_path):
+    evaluate_run(store, "RUN", cell_type="B", truth=_truth(tmp_path))
+    (tmp_path / "other").mkdir()
+    with pytest.raises(StoreError, match="inputs_id"):
+        evaluate_run(store, "RUN", cell_type="B", truth=_given_tracks(tmp_path / "other", noise=0.0))
 
 
 def test_evaluate__noise_ceiling_does_not_depend_on_units(store, tmp_path):

@@ -12,10 +12,23 @@ import numpy as np
 import pandas as pd
 import pyBigWig
 import pytest
+import xarray as xr
 
 from epizarr.bands import balance_band, band_from_pixels
+from epizarr.cli import run
 from epizarr.errors import ConfigError, StoreError, StoreNotFoundError
-from epizarr.simulate import DEFAULT, expected_contacts, open_truth, simulate_world, write_genome
+from epizarr.ingest import load_manifest
+from epizarr.simulate import (
+    DEFAULT,
+    STRANDLESS,
+    MotifRule,
+    TrackPosterior,
+    cell_type_differences,
+    expected_contacts,
+    open_truth,
+    simulate_world,
+    write_genome,
+)
 
 SEED = 5
 SHORT = replace(DEFAULT, chrom_lengths=(1_204_321, 1_002_050), span_bp=500_000)
@@ -143,6 +156,87 @@ def test_write_genome__features_hold_every_site_and_domain(short: Path) -> None:
     world = simulate_world(SHORT, SEED, "A")
     assert len(table) == len(world.sites) + len(world.domains)
     assert set(table["kind"]) >= {"ctcf", "decoy", "compartment", "gap"}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cell types, with motifs and what is expected given the tracks."""
+    config = replace(SHORT, motifs=MotifRule())
+    folder = tmp_path_factory.mktemp("sim") / "two"
+    return write_genome(folder, seed=SEED, config=config, cell_types=["A", "B"], redraws=3).parent
+
+
+def test_write_genome__motif_tracks_are_stranded_and_zero_elsewhere(two: Path) -> None:
+    manifest = load_manifest(two / "manifest.toml", {})
+    for cell in manifest.cell_types:
+        assert [track.strand for track in cell.tracks if "motif" in track.name] == ["+", "-"]
+        assert [track.name for track in cell.tracks][:5] == list(DEFAULT.tracks)
+    raw = tomllib.loads((two / "manifest.toml").read_text())
+    motifs = [entry for entry in raw["cell_type"][0]["tracks"] if "motif" in entry["name"]]
+    assert {entry["uncovered"] for entry in motifs} == {"zero"}
+    assert all((two / entry["file"]).is_file() for entry in motifs)
+
+
+@pytest.mark.parametrize(
+    ("words", "config", "redraws"),
+    [
+        ([], DEFAULT, 0),
+        (["--motifs", "--redraws", "7"], replace(DEFAULT, motifs=MotifRule()), 7),
+        (["--rules", "strandless"], STRANDLESS, 0),
+    ],
+)
+def test_cli__simulate_hands_on_its_options(
+    words: list[str], config: object, redraws: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+
+    def spy(out: Path, **settings: object) -> Path:
+        seen.update(settings)
+        return out / "manifest.toml"
+
+    monkeypatch.setattr("epizarr.simulate.write_genome", spy)
+    assert run(["simulate", str(tmp_path / "g"), "--size", "tiny", *words]) == 0
+    assert (seen["config"], seen["redraws"]) == (config, redraws)
+
+
+def test_cli__simulate_names_the_nearest_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", str(tmp_path / "g"), "--rules", "strandles"]) == 1
+    assert "Did you mean 'strandless'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_write_genome__motifs_and_redraws_change_no_other_file(two: Path, short: Path) -> None:
+    for name in ("A/CTCF.bw", "A/contacts.cool"):
+        assert (two / name).stat().st_size == (short / name).stat().st_size
+    xr.testing.assert_equal(open_truth(two / "A").load(), open_truth(short / "A").load())
+
+
+def test_write_genome__expected_given_tracks_is_the_mean_over_redraws(two: Path) -> None:
+    config = replace(SHORT, motifs=MotifRule())
+    world = simulate_world(config, SEED, "A")
+    written = open_truth(two / "A" / "truth_given_tracks.zarr")
+    assert written.attrs["simulated"].endswith("mean of 3 redraws given the tracks")
+    found, true = written["contact"].values, open_truth(two / "A")["contact"].values
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(true))
+    n_bins = -(-SHORT.chrom_lengths[0] // SHORT.binsize)
+    each = [expected_contacts(w, "sim1", 0, n_bins, 50) for w in TrackPosterior(world, "sim1").redraws(3)]
+    mean = np.mean(each, axis=0)
+    here = ~np.isnan(found[:n_bins])
+    np.testing.assert_allclose(found[:n_bins][here], mean[here], rtol=1e-6)
+    assert not np.allclose(found[:n_bins][here], true[:n_bins][here], rtol=1e-3)
+
+
+def test_write_genome__differences_of_cell_types_lie_beside_the_truth(two: Path, short: Path) -> None:
+    table = pd.read_csv(two / "differences.tsv", sep="\t")
+    a, b = (simulate_world(SHORT, SEED, name) for name in ("A", "B"))
+    pd.testing.assert_frame_equal(table, cell_type_differences(a, b), rtol=1e-5, check_dtype=False)
+    assert not (short / "differences.tsv").exists()
+
+
+def test_write_genome__refuses_redraws_of_rules_without_noise_before_any_work(tmp_path: Path) -> None:
+    peaks = tuple(replace(rule, log_sd=0.0) for rule in SHORT.peaks)
+    with pytest.raises(ConfigError, match=r"`log_sd` is 0 for artefact in CTCF"):
+        write_genome(tmp_path / "g", seed=1, config=replace(SHORT, peaks=peaks), redraws=2)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_write_genome__refuses_to_replace_a_genome_unasked(short: Path) -> None:

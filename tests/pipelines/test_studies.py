@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from epizarr.cli import run
 from epizarr.ingest import load_manifest
-from epizarr.simulate import DEFAULT
+from epizarr.simulate import DEFAULT, RULES, MotifRule
 from epizarr.train import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def scored(tmp_path_factory):
     overrides = [word for setting in [*settings, "splits.test=['sim2']"] for word in ("--set", setting)]
     report = str(folder / "report.html")
     for command in (
-        ["simulate", str(genome), "--size", "tiny", "--seed", "5"],
+        ["simulate", str(genome), "--size", "tiny", "--seed", "5", "--redraws", "2"],
         ["ingest", str(genome / "manifest.toml"), "-o", store],
         ["train", store, "--config", "small", "-o", str(folder / "run"), *overrides],
         ["predict", store, "--checkpoint", str(folder / "run" / "best"), "--cell-type", "SIM1"],
@@ -71,6 +71,38 @@ def test_demo__simulates_only_what_is_not_there(tmp_path):
     (tmp_path / "genome-1").mkdir()
     (tmp_path / "genome-1" / "manifest.toml").touch()
     assert [command[0] for command in demo.steps(tmp_path, 1, [])] == ["ingest", "info", "train", "predict", "evaluate"]
+
+
+def test_demo__takes_no_ceiling_for_a_baseline(scored):
+    demo = load_study("demo")
+    (line, _) = demo.verdict(demo.compute(Path(scored), "run"))
+    assert "best baseline (ridge)" in line or "best baseline (CTCF insulation)" in line
+
+
+def test_simulated__summary_and_plot(scored):
+    study = load_study("simulated")
+    scores = study.compute(Path(scored), "run")
+    results = {("mse", 1): scores, ("mse-motifs", 1): scores}
+    table = study.summary(results)
+    assert (table["ridge"] < table["track ceiling"]).all()
+    assert (table["track ceiling"] < table["noise ceiling"]).all()
+    pearson = scores["mean_pearson"].sel(predictor="prediction").item()
+    assert table["share"].tolist() == [pearson / table["track ceiling"][0]] * 2
+    assert isinstance(study.plot(results), Figure)
+
+
+def test_simulated__commands_of_each_variant_fit_the_tracks_of_their_genome(tmp_path):
+    study = load_study("simulated")
+    for variant in study.VARIANTS:
+        simulate, _, train, *_ = study.steps(tmp_path, variant, 2)
+        assert ("--motifs" in simulate) == variant.has_motifs
+        assert variant.rules in RULES
+        assert any("motif" in word for word in train) == variant.has_motifs
+        settings = [train[i + 1] for i, word in enumerate(train) if word == "--set"]
+        named = set(load_config(ROOT / "pipelines" / "demo.toml", settings).data.track_transforms)
+        assert named <= set(MotifRule().tracks)
+    stores = [study.steps(tmp_path, variant, 2)[1][-1] for variant in study.VARIANTS]
+    assert len(set(stores)) == len({(variant.rules, variant.has_motifs) for variant in study.VARIANTS})
 
 
 @pytest.mark.parametrize("name", ["demo", "chr21", "chr21-full-size"])
