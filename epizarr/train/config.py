@@ -88,6 +88,11 @@ class TargetConfig:
         "transform of the target; 'default': the variable's own",
         choices=(DEFAULT_TRANSFORM, *TARGET_TRANSFORMS),
     )
+    missing: str = _field(
+        "masked",
+        "training pixels without a target: masked, or trained towards zero as in the released code",
+        choices=("masked", "zero"),
+    )
     min_diagonal: int = _field(
         STORE_MIN_DIAGONAL, "first diagonal in loss and metrics; -1: the store's min_diagonal", least=STORE_MIN_DIAGONAL
     )
@@ -149,6 +154,10 @@ class OptimSettings:
     seed: int = _field(0, "seed of initial weights, phases, order and dropout", least=0)
     n_bins: int = _field(200, "bins of a training window", least=1)
     batch_size: int = _field(1, "windows of a step, over all processes", least=1)
+    random_phase: bool = _field(
+        True, "windows begin at a place drawn anew each epoch; false: always at the region's start"
+    )
+    reset_adam: bool = _field(False, "each epoch begins with a new Adam, as in the released code")
     epochs: int = _field(55, "epochs; in each, every training bin is seen once", least=1)
     lr: float = _field(1e-4, "learning rate of Adam at the start", least=0)
     weight_decay: float = _field(5e-4, "L2 penalty of Adam", least=0)

@@ -325,6 +325,8 @@ def _train(
                 break
             began = time.perf_counter()
             n_steps = train.n_steps(epoch)
+            if settings.reset_adam and position.epoch_step == 0:
+                learner.reset_optimizers()
             while position.epoch_step < n_steps:
                 if _is_stopped(stop, ranks):
                     return stopped()

@@ -23,6 +23,15 @@ NAMED_CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     "epiphany-10kb": {"splits": _PAPER_SPLITS},
     # The weights of the two losses are those that PUBLISHED_EPIPHANY, section 3, settles on.
     "epiphany-10kb-gan": {"splits": _PAPER_SPLITS, "training": {"mse_weight": 0.95, "adversarial_weight": 0.05}},
+    # What the released code does where it departs from the paper or from good sense (PUBLISHED_EPIPHANY, section 4): raw signal
+    # and contacts, missing pixels trained towards 0, the same windows every epoch, a new Adam each epoch, negatives cut at 0.
+    "epiphany-as-published": {
+        "data": {"track_transform": "linear"},
+        "target": {"transform": "linear", "missing": "zero", "min_diagonal": 0},
+        "splits": _PAPER_SPLITS,
+        "network": {"final_relu": "predict"},
+        "training": {"mse_weight": 0.95, "adversarial_weight": 0.05, "random_phase": False, "reset_adam": True},
+    },
     "epiphany-5kb": {
         "data": {"binsize": 5_000},
         "splits": _PAPER_SPLITS,

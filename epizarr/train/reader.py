@@ -77,6 +77,8 @@ class Geometry:
         First diagonal that counts.
     mask_channels
         Whether the network also reads which track bins are known.
+    missing_is_zero
+        Whether training pixels without a target are 0 and count, as in the released code.
     """
 
     n_bins: int
@@ -85,6 +87,7 @@ class Geometry:
     halo: int
     min_diagonal: int
     mask_channels: bool
+    missing_is_zero: bool = False
 
     @property
     def n_track_bins(self) -> int:
@@ -242,7 +245,7 @@ class ExampleReader:
         """
         self._cut_signal(stretch, start, pieces, signal)
         self._cut_target(stretch, start, pieces, target)
-        np.isfinite(target, out=valid)
+        self._mark_valid(stretch, target, valid)
 
     def cut_mirrored(
         self, stretch: int, start: int, pieces: Pieces, signal: np.ndarray, target: np.ndarray, valid: np.ndarray
@@ -263,7 +266,14 @@ class ExampleReader:
         stripes = np.empty((len(target) + 1, target.shape[1]), dtype=target.dtype)
         self._cut_target(stretch, start, pieces, stripes)
         target[...] = mirror_stripes(stripes)
+        self._mark_valid(stretch, target, valid)
+
+    def _mark_valid(self, stretch: int, target: np.ndarray, valid: np.ndarray) -> None:
+        """Say which pixels count; where missing ones are trained towards 0, all do."""
         np.isfinite(target, out=valid)
+        if self.geometry.missing_is_zero and self.stretches[stretch].is_confined:
+            target[~valid] = 0
+            valid[...] = True
 
     def _cut_signal(self, stretch: int, start: int, pieces: Pieces, signal: np.ndarray) -> None:
         geometry = self.geometry

@@ -60,6 +60,7 @@ def plan_epoch(
     epoch: int,
     block_windows: int,
     buffer_blocks: int,
+    random_phase: bool = True,
     mirror: bool = False,
     pairs: bool = False,
 ) -> EpochPlan:
@@ -77,6 +78,8 @@ def plan_epoch(
         Most windows of a block. In a small genome blocks are shorter, so that there are ``buffer_blocks`` of them.
     buffer_blocks
         Least number of blocks whose windows are mixed (fewer if there are fewer).
+    random_phase
+        Whether the windows begin at a phase drawn anew; else at the start of each region.
     mirror
         Whether each example is read backwards with probability 1/2.
     pairs
@@ -88,6 +91,7 @@ def plan_epoch(
     phases = (
         rng.integers(0, n_bins, size=region.max() + 1)[region] if pairs else rng.integers(0, n_bins, len(stretches))
     )
+    phases = phases if random_phase else np.zeros_like(phases)
     starts = [window_starts(s.segment, n_bins, int(p)) for s, p in zip(stretches, phases, strict=True)]
     plan = _in_blocks(starts, int(np.clip(sum(map(len, starts)) // buffer_blocks, 1, block_windows)), region)
     # Blocks that are mixed as one: with pairs, those of the same windows in all cell types.
@@ -230,6 +234,8 @@ class Sampler:
         Blocks whose pieces are requested ahead of the block in use.
     seed
         Seed of phases and order; None for one pass in order at phase 0.
+    random_phase
+        See :func:`plan_epoch`.
     mirror
         Whether half of the examples are read backwards.
     pairs
@@ -245,6 +251,7 @@ class Sampler:
     buffer_blocks: int
     prefetch_blocks: int
     seed: int | None
+    random_phase: bool = True
     mirror: bool = False
     pairs: bool = False
     augmentation: Augmentation | None = None
@@ -263,6 +270,7 @@ class Sampler:
                 epoch=epoch,
                 block_windows=self.block_windows,
                 buffer_blocks=self.buffer_blocks,
+                random_phase=self.random_phase,
                 mirror=self.mirror,
                 pairs=self.pairs,
             )
@@ -391,6 +399,7 @@ def open_samplers(
         halo=config.halo,
         min_diagonal=config.target.min_diagonal,
         mask_channels=config.network.mask_channels,
+        missing_is_zero=config.target.missing == "zero",
     )
     augmentation = _augmentation(config, track_transforms, track_sd)
     reader = ExampleReader(
@@ -412,6 +421,7 @@ def open_samplers(
         buffer_blocks=config.training.buffer_blocks,
         prefetch_blocks=config.execution.prefetch_blocks,
         seed=config.training.seed,
+        random_phase=config.training.random_phase,
         mirror=config.training.mirror,
         pairs=config.training.pairs,
         augmentation=augmentation,

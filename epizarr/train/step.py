@@ -63,6 +63,11 @@ class Learner:
             None if discriminator is None else self._adam(discriminator, config.discriminator.lr)
         )
 
+    def reset_optimizers(self) -> None:
+        """Forget all moments, as the released code does at each epoch's begin."""
+        for _, optimizer in self.networks().values():
+            optimizer.state.clear()
+
     def _adam(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
         # Fused: the same rule in one pass over the weights instead of a dozen, which are bound by memory.
         return torch.optim.Adam(network.parameters(), lr=lr, weight_decay=self.config.training.weight_decay, fused=True)

@@ -204,6 +204,32 @@ def test_train_model__validation_does_see_its_own_tracks(store, tmp_path):
     assert not np.array_equal(next(ours.batches(range(1))).signal, next(theirs.batches(range(1))).signal)
 
 
+def test_sampler__missing_targets_are_zeros_where_the_released_code_is_followed(store):
+    masked, zeroed = (
+        open_samplers(*open_data(store, [f"target.missing={how}", "training.random_phase=false"]))
+        for how in ("masked", "zero")
+    )
+    for one, other in zip(masked[0].batches(range(1)), zeroed[0].batches(range(1)), strict=True):
+        assert other.valid.all()
+        np.testing.assert_array_equal(other.target, np.where(one.valid, one.target, 0))
+    for one, other in zip(
+        masked[1].batches(range(1)), zeroed[1].batches(range(1)), strict=True
+    ):  # validation stays masked
+        np.testing.assert_array_equal(other.target, one.target)
+        np.testing.assert_array_equal(other.valid, one.valid)
+    for sampler in (*masked, *zeroed):
+        sampler.reader.close()
+
+
+def test_sampler__fixed_windows_begin_with_the_region_every_epoch(store):
+    sampler, _ = open_samplers(*open_data(store, ["training.random_phase=false"]))
+    starts = [sorted(zip(plan.stretch, plan.start, strict=True)) for plan in map(sampler.plan, (0, 1))]
+    first = {i: sampler.reader.stretches[i].segment.lo for i in sampler.stretches}
+    assert starts[0] == starts[1]
+    assert all((start - first[stretch]) % sampler.reader.geometry.n_bins == 0 for stretch, start in starts[0])
+    sampler.reader.close()
+
+
 def test_train_model__overfits_a_short_region(store, tmp_path):
     overrides = [
         "splits.train=['chr1:0-200,000']",
@@ -346,6 +372,7 @@ SCIENTIFIC = {
     "target.variable": "count",
     "target.transform": "linear",
     "target.min_diagonal": "3",
+    "target.missing": "zero",
     "splits.train": "['chr1:0-2,900,000']",
     "splits.validation": "['chr1:3,300,000-4,700,450']",
     "splits.test": None,  # must change nothing: below
@@ -368,6 +395,8 @@ SCIENTIFIC = {
     "training.seed": "1",
     "training.n_bins": "90",
     "training.batch_size": "7",
+    "training.random_phase": "false",
+    "training.reset_adam": "true",
     "training.epochs": "1",
     "training.lr": "0.002",
     "training.weight_decay": "0.1",
