@@ -30,7 +30,8 @@ from epizarr.io.store import (
 )
 from epizarr.nn import Epiphany, NetworkConfig
 from epizarr.quantiles import fit_quantiles
-from epizarr.train.checkpoint import ModelCard, Position, save_checkpoint
+from epizarr.train.card import ModelCard
+from epizarr.train.checkpoint import Position, save_checkpoint
 from epizarr.train.config import load_config
 from epizarr.transforms import diagonal_sums, fit_target_transform, fit_track_transform, mean_of_sums
 

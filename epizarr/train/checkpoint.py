@@ -30,11 +30,9 @@ from torch import Tensor, nn
 
 from epizarr.errors import CheckpointError, EpizarrError, InputNotFoundError, raise_all
 from epizarr.io.files import file_sha256
-from epizarr.nn import Discriminator, DiscriminatorConfig, Epiphany, NetworkConfig
-from epizarr.signal_kind import SignalKind
-from epizarr.track_shift import TrackDistribution
-from epizarr.train.config import TrainConfig, config_from_toml, config_toml
-from epizarr.transforms import Transform
+from epizarr.nn import Discriminator, Epiphany
+from epizarr.train.card import ModelCard, card_document, card_from_document, card_problems
+from epizarr.train.config import config_from_toml, config_toml
 
 #: "MAJOR.MINOR" of the folder's format; another major is refused.
 CHECKPOINT_VERSION = "1.2"
@@ -45,71 +43,6 @@ _CARD, _CONFIG = "checkpoint.json", "config.toml"
 
 #: A network and the optimiser that trains it, if it is still trained.
 Trained = tuple[nn.Module, torch.optim.Optimizer | None]
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """Everything about a trained network but its weights.
-
-    Parameters
-    ----------
-    network
-        Shape of the network.
-    tracks
-        Track names in the order of its channels.
-    track_binsize, binsize
-        Bin widths of tracks and contacts in bp.
-    n_bins
-        Bins of a training window.
-    target_variable
-        Variable of the contacts group that it predicts.
-    target_transform
-        Transform of the target, fitted on the training regions.
-    track_transforms
-        Transform of each track, fitted on the training regions.
-    min_diagonal
-        First diagonal that loss and metrics count.
-    assembly
-        Name of the store's assembly.
-    chrom_lengths
-        Length of each of its chromosomes in bp, by name: two assemblies may bear one name.
-    trained_on
-        ``{"cell_types": [names], "held_out_cell_types": [names], "splits": {"train": [regions], "validation": [regions],
-        "test": [regions]}}``, as text; up to format 1.1 no cell type is said to be held out.
-    inputs
-        What the data were made from: ``{cell type: {input name: sha256}}``; see ``epizarr.train.sources.Source``.
-    config
-        The resolved configuration.
-    signal_kinds
-        What each track seemed to hold in training, by cell type and track; empty in checkpoints of format 1.0.
-    discriminator
-        Shape of the discriminator that it was trained with; None without an adversarial loss.
-    track_distributions
-        Values of each transformed track over the training regions; empty up to format 1.1.
-    """
-
-    network: NetworkConfig
-    tracks: tuple[str, ...]
-    track_binsize: int
-    binsize: int
-    n_bins: int
-    target_variable: str
-    target_transform: Transform
-    track_transforms: dict[str, Transform]
-    min_diagonal: int
-    assembly: str
-    chrom_lengths: dict[str, int]
-    trained_on: dict[str, Any]
-    inputs: dict[str, dict[str, str]]
-    config: TrainConfig
-    signal_kinds: dict[str, dict[str, SignalKind]] = field(default_factory=dict, kw_only=True)
-    discriminator: DiscriminatorConfig | None = field(default=None, kw_only=True)
-    track_distributions: dict[str, TrackDistribution] = field(default_factory=dict, kw_only=True)
-
-    @property
-    def tracks_may_be_missing(self) -> bool:
-        """Whether the network has learned to do without some of its tracks."""
-        return self.config.training.track_dropout > 0
 
 
 @dataclass(frozen=True)
@@ -258,7 +191,7 @@ def save_checkpoint(
         document["training_sha256"] = file_sha256(partial / _TRAINING)
     document |= {
         "position": dataclasses.asdict(position),
-        **_card_document(card),
+        **card_document(card),
     }
     (partial / _CARD).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     (partial / _CONFIG).write_text(config_toml(card.config), encoding="utf-8")
@@ -325,7 +258,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     sha256 = _checked_sha256(folder / _MODEL, document.get("model_sha256"), where)
     try:
         config = config_from_toml((folder / _CONFIG).read_text(encoding="utf-8"), f"{where}: {_CONFIG}")
-        card = _card_from_document(document, config)
+        card = card_from_document(document, config)
         position = _position_from_document(document["position"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         # EpizarrErrors are ValueErrors too: a config or transform that this version refuses names its own problem.
@@ -333,7 +266,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"{where}: {_CARD} or {_CONFIG} cannot be used ({reason}).") from error
     state = _load_tensors(folder / _MODEL, where)
     with torch.device("meta"):
-        problems = _card_problems(card) + _state_problems(state, Epiphany(card.network))
+        problems = card_problems(card) + _state_problems(state, Epiphany(card.network))
     raise_all(CheckpointError, where, problems)
     fields = {f.name: getattr(card, f.name) for f in dataclasses.fields(card)}
     return Checkpoint(**fields, state=state, position=position, sha256=sha256, path=folder)
@@ -422,68 +355,10 @@ def _load_moments(prefix: str, trained: Trained, tensors: dict[str, Tensor], whe
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _card_document(card: ModelCard) -> dict[str, Any]:
-    document = {f.name: getattr(card, f.name) for f in dataclasses.fields(ModelCard) if f.name != "config"}
-    document["network"] = dataclasses.asdict(card.network)
-    document["discriminator"] = None if card.discriminator is None else dataclasses.asdict(card.discriminator)
-    document["target_transform"] = json.loads(card.target_transform.to_json())
-    document["track_transforms"] = {name: json.loads(t.to_json()) for name, t in card.track_transforms.items()}
-    document["signal_kinds"] = {
-        cell_type: {track: dataclasses.asdict(kind) for track, kind in kinds.items()}
-        for cell_type, kinds in card.signal_kinds.items()
-    }
-    document["track_distributions"] = {name: d.to_params() for name, d in card.track_distributions.items()}
-    return document
-
-
 def _position_from_document(document: dict[str, Any]) -> Position:
     """Read a position; before format 1.2 the loss alone chose the best checkpoint."""
     renamed = {"best_value" if name == "best_loss" else name: value for name, value in document.items()}
     return Position(**renamed)
-
-
-def _card_from_document(document: dict[str, Any], config: TrainConfig) -> ModelCard:
-    document = {"signal_kinds": {}, "discriminator": None, "track_distributions": {}} | document
-    values = {f.name: document[f.name] for f in dataclasses.fields(ModelCard) if f.name != "config"}
-    values["network"] = NetworkConfig(**values["network"])
-    if values["discriminator"] is not None:
-        values["discriminator"] = DiscriminatorConfig(**values["discriminator"])
-    values["tracks"] = tuple(values["tracks"])
-    values["chrom_lengths"] = dict(values["chrom_lengths"])
-    values["target_transform"] = Transform.from_json(json.dumps(values["target_transform"]))
-    values["track_transforms"] = {
-        name: Transform.from_json(json.dumps(raw)) for name, raw in values["track_transforms"].items()
-    }
-    values["signal_kinds"] = {
-        cell_type: {track: SignalKind(**raw) for track, raw in kinds.items()}
-        for cell_type, kinds in values["signal_kinds"].items()
-    }
-    values["track_distributions"] = {
-        name: TrackDistribution.from_params(raw) for name, raw in values["track_distributions"].items()
-    }
-    return ModelCard(**values, config=config)
-
-
-def _card_problems(card: ModelCard) -> list[str]:
-    network = card.network
-    problems = []
-    if len(card.tracks) != network.n_tracks:
-        problems.append(f"{len(card.tracks)} tracks are named, the network has {network.n_tracks}")
-    if set(card.track_transforms) != set(card.tracks):
-        problems.append(
-            f"transforms are kept for {sorted(card.track_transforms)}, the tracks are {sorted(card.tracks)}"
-        )
-    if card.binsize != network.stride * card.track_binsize:
-        problems.append(
-            f"bins of {card.binsize} bp are not the network's {network.stride} track bins of {card.track_binsize} bp"
-        )
-    if not 0 <= card.min_diagonal < network.n_offsets:
-        problems.append(f"min_diagonal is {card.min_diagonal}, the network has {network.n_offsets} offsets")
-    if not all(type(length) is int and length > 0 for length in card.chrom_lengths.values()):
-        problems.append("chrom_lengths does not give each chromosome a length in bp")
-    if "cell_types" not in card.trained_on or "train" not in card.trained_on.get("splits", {}):
-        problems.append("trained_on does not say which cell types and regions were trained on")
-    return problems
 
 
 def _state_problems(state: dict[str, Tensor], network: nn.Module) -> list[str]:

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 from epizarr.errors import ConfigError, LostRankError
 from epizarr.train.config import TrainConfig
 from epizarr.train.log import EpochRow
-from epizarr.train.loop import StepReport, TrainProgress, TrainResult, device_of, train_model
+from epizarr.train.loop import StepReport, TrainProgress, TrainResult, train_model
 from epizarr.train.ranks import joined_ranks
 from epizarr.train.signals import StopRequest
+from epizarr.train.start import device_of
 
 #: Seconds that workers of a cluster have to come, as where they wait in a queue.
 _WORKERS_PATIENCE = 3600

@@ -11,67 +11,34 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 
-from epizarr.errors import CheckpointError, ConfigError, TrainingError, raise_all
+from epizarr.errors import ConfigError, TrainingError, raise_all
 from epizarr.io.files import is_partial, replace_file
 from epizarr.io.ledger import Lease, Ledger, work_folder
 from epizarr.io.places import StorePath, local_path
-from epizarr.io.track_kinds import stored_kinds
-from epizarr.nn import Discriminator, DiscriminatorConfig, Epiphany, NetworkConfig
-from epizarr.train.checkpoint import (
-    Checkpoint,
-    ModelCard,
-    Position,
-    check_resumable,
-    load_checkpoint,
-    load_training_state,
-    save_checkpoint,
-    settle_checkpoints,
-)
-from epizarr.train.config import (
-    NetworkSettings,
-    OptimSettings,
-    TrainConfig,
-    config_from_toml,
-    config_toml,
-    differing_fields,
-)
+from epizarr.train.checkpoint import Position, check_resumable, save_checkpoint
+from epizarr.train.config import TrainConfig, config_from_toml, config_toml, differing_fields
 from epizarr.train.dataset import WindowDataset, load_batches, prefetched
-from epizarr.train.log import (
-    CSV_FILE,
-    TENSORBOARD_FOLDER,
-    EpochLog,
-    EpochRow,
-    RunLog,
-    TensorBoardLog,
-    require_tensorboard,
-)
-from epizarr.train.pictures import ValidationPictures
+from epizarr.train.log import CSV_FILE, EpochRow, require_tensorboard
 from epizarr.train.provenance import PROVENANCE_FILE, append_start, describe_start
 from epizarr.train.ranks import Ranks
 from epizarr.train.reader import fast_decoding
-from epizarr.train.sampler import Sampler, open_samplers
+from epizarr.train.records import EpochRecords, epoch_row
+from epizarr.train.sampler import open_samplers
 from epizarr.train.schedule import learning_rate
 from epizarr.train.selection import is_stopped_early, next_epoch
 from epizarr.train.signals import StopRequest
-from epizarr.train.sources import (
-    TrainingData,
-    fit_distributions,
-    fit_transforms,
-    open_training_data,
-    store_list,
-    transformed_mean,
-)
-from epizarr.train.step import Learner, StepSums
-from epizarr.train.validation import Validation, ValidationScores, validate
+from epizarr.train.sources import TrainingData, open_training_data, store_list
+from epizarr.train.start import Start, device_of, discriminator_config, make_learner, network_config, prepare_start
+from epizarr.train.step import StepSums
+from epizarr.train.validation import validate
 
 _CONFIG = "config.toml"
 #: Name of the lease on a run's folder.
@@ -214,12 +181,12 @@ def train_model(
         require_tensorboard()
     with ExitStack() as stack:
 
-        def lead() -> _Start:
+        def lead() -> Start:
             run_dir.mkdir(parents=True, exist_ok=True)
             held.append(stack.enter_context(Lease.acquire(run_dir, _LEASE, take_over)))
             _sweep(run_dir)
             replace_file(run_dir / _CONFIG, config_toml(data.config).encode())
-            start = _prepare(data, network, judge, run_dir)
+            start = prepare_start(data, network, judge, run_dir)
             append_start(run_dir, describe_start(data, ranks.device, step=start.position.step, command=command))
             return start
 
@@ -227,49 +194,6 @@ def train_model(
         stack.enter_context(torch_settings(data.config.execution.threads))
         start = ranks.from_lead(lead)
         return _train(data, start, run_dir, ranks, progress, held[0] if held else None, stop or StopRequest())
-
-
-@dataclass(frozen=True)
-class _Start:
-    """Where a run begins or goes on: what all processes must agree on.
-
-    ``checkpoint`` is the folder to go on from, None of a new run; ``mean`` is the transformed target's training mean of
-    each offset.
-    """
-
-    card: ModelCard
-    position: Position
-    checkpoint: Path | None
-    mean: np.ndarray
-
-
-def _prepare(data: TrainingData, network: NetworkConfig, judge: DiscriminatorConfig | None, run_dir: Path) -> _Start:
-    if not (run_dir / "last").is_symlink():
-        card = _new_card(data, network, judge)
-        return _Start(card, Position(), None, transformed_mean(data, card.target_transform))
-    checkpoint = load_checkpoint(run_dir / "last")
-    card = _resumed_card(checkpoint, data)
-    settle_checkpoints(run_dir, checkpoint.position)
-    return _Start(card, checkpoint.position, checkpoint.path, transformed_mean(data, card.target_transform))
-
-
-def _learner(start: _Start, config: TrainConfig, device: torch.device) -> Learner:
-    """Make the networks as they are at the start of the run, or were at the checkpoint."""
-    torch.manual_seed(config.training.seed)
-    generator = Epiphany(start.card.network).to(device)
-    judge = None if start.card.discriminator is None else Discriminator(start.card.discriminator).to(device)
-    learner = Learner(generator, judge, config)
-    if start.checkpoint is not None:
-        load_training_state(load_checkpoint(start.checkpoint), *learner.trained())
-        return learner
-    mean = torch.from_numpy(start.mean)
-    with torch.no_grad():
-        if config.training.start_at_mean:
-            # Otherwise the first steps move every hidden unit alike towards the mean, and the network may stay constant.
-            generator.fc2.bias.copy_(mean)
-        if judge is not None:
-            judge.fill.copy_(mean)
-    return learner
 
 
 def _sweep(run_dir: Path) -> None:
@@ -282,7 +206,7 @@ def _sweep(run_dir: Path) -> None:
 
 def _train(
     data: TrainingData,
-    start: _Start,
+    start: Start,
     run_dir: Path,
     ranks: Ranks,
     progress: TrainProgress | None,
@@ -291,10 +215,10 @@ def _train(
 ) -> TrainResult:
     """Run the epochs that are left. ``lease`` is the lead's; the other ranks write nothing."""
     config, settings, card, position = data.config, data.config.training, start.card, start.position
-    learner = _learner(start, config, ranks.device)
+    learner = make_learner(start, config, ranks.device)
     track_sd = {name: distribution.sd for name, distribution in card.track_distributions.items()}
     train, held_out = open_samplers(data, card.target_transform, card.track_transforms, track_sd)
-    records = None if lease is None else _Records(run_dir, card, position, held_out, config)
+    records = None if lease is None else EpochRecords(run_dir, card, position, held_out, config)
     saved = position
 
     def save(suffix: str = "") -> None:
@@ -346,7 +270,7 @@ def _train(
             if validation is None:
                 return stopped()
             _check_finite(validation.scores.loss, f"validation loss of epoch {epoch + 1}")
-            row = _row(position, epoch, n_steps, settings, validation.scores, time.perf_counter() - began)
+            row = epoch_row(position, epoch, n_steps, settings, validation.scores, time.perf_counter() - began)
             if records is not None and lease is not None:
                 lease.check()
                 records.add(row, validation)
@@ -361,71 +285,12 @@ def _train(
     return result(is_finished=True)
 
 
-class _Records:
-    """What the lead writes of each epoch: the table, TensorBoard's events, pictures."""
-
-    def __init__(
-        self, run_dir: Path, card: ModelCard, position: Position, held_out: Sampler, config: TrainConfig
-    ) -> None:
-        self.table = RunLog(run_dir / CSV_FILE, position.log_rows)
-        self._logs: list[EpochLog] = [self.table]
-        if config.execution.tensorboard:
-            self._logs.append(TensorBoardLog(run_dir / TENSORBOARD_FOLDER, position.step))
-        self._pictures: ValidationPictures | None = None
-        if config.execution.pictures:
-            self._pictures = ValidationPictures(run_dir, held_out, card.target_variable, card.target_transform)
-
-    @property
-    def examples(self) -> Collection[int]:
-        """Validation windows whose maps are drawn."""
-        return () if self._pictures is None else self._pictures.examples
-
-    def add(self, row: EpochRow, validation: Validation) -> None:
-        """Write an epoch."""
-        for each in self._logs:
-            each.append(row)
-        if self._pictures is not None:
-            self._pictures.draw(row.epoch, validation.maps, validation.scores)
-
-    def close(self) -> None:
-        """Let go of open files."""
-        for each in self._logs:
-            each.close()
-
-
 def _is_stopped(stop: StopRequest, ranks: Ranks) -> bool:
     """Whether any process was asked to stop; then all were."""
     (n_asked,) = ranks.sum_numbers(float(stop.is_set))
     if n_asked:
         stop.ask(signal.SIGTERM)
     return n_asked > 0
-
-
-def _row(
-    position: Position,
-    epoch: int,
-    n_steps: int,
-    settings: OptimSettings,
-    scores: ValidationScores,
-    seconds: float,
-) -> EpochRow:
-    return EpochRow(
-        epoch=epoch + 1,
-        step=position.step,
-        lr=learning_rate(settings, epoch + 1 - 1 / n_steps, position.step - 1),
-        train_loss=position.loss_sum / max(position.n_pixels, 1),
-        train_adversarial=_mean(position.adversarial_sum, position.n_shown),
-        train_discriminator=_mean(position.discriminator_sum, position.n_shown),
-        validation_loss=scores.loss,
-        validation_pearson=scores.pearson,
-        validation_spearman=scores.spearman,
-        validation_skill=scores.skill,
-        seconds=round(seconds, 3),
-    )
-
-
-def _mean(total: float, number: int) -> float:
-    return total / number if number else math.nan
 
 
 def _check_finite(loss: float, what: str) -> None:
@@ -449,90 +314,8 @@ def _advanced(position: Position, sums: StepSums) -> Position:
     )
 
 
-def network_config(config: TrainConfig) -> NetworkConfig:
-    """Shape of the network of a resolved config.
-
-    Raises
-    ------
-    ConfigError
-        If the layers do not fit the window.
-    """
-    same = {
-        f.name: getattr(config.network, f.name) for f in dataclasses.fields(NetworkSettings) if f.name != "window_bp"
-    }
-    return NetworkConfig(n_tracks=len(config.data.tracks), stride=config.stride, window=config.window, **same)
-
-
-def discriminator_config(config: TrainConfig) -> DiscriminatorConfig | None:
-    """Shape of the discriminator of a resolved config; None without an adversarial loss.
-
-    Raises
-    ------
-    ConfigError
-        If the windows are too small for its layers.
-    """
-    if config.training.adversarial_weight == 0:
-        return None
-    settings = config.discriminator
-    return DiscriminatorConfig(
-        n_bins=config.training.n_bins,
-        n_offsets=config.network.n_offsets,
-        channels=settings.channels,
-        kernel=settings.kernel,
-    )
-
-
-def _new_card(data: TrainingData, network: NetworkConfig, judge: DiscriminatorConfig | None) -> ModelCard:
-    config = data.config
-    target_transform, track_transforms = fit_transforms(data)
-    return ModelCard(
-        network=network,
-        tracks=config.data.tracks,
-        track_binsize=config.data.track_binsize,
-        binsize=config.data.binsize,
-        n_bins=config.training.n_bins,
-        target_variable=config.target.variable,
-        target_transform=target_transform,
-        track_transforms=track_transforms,
-        min_diagonal=config.target.min_diagonal,
-        assembly=data.assembly.name,
-        chrom_lengths=dict(data.assembly),
-        trained_on={
-            "cell_types": list(config.data.cell_types),
-            "held_out_cell_types": list(config.splits.held_out_cell_types),
-            "splits": {name: list(regions) for name, regions in config.splits.named().items()},
-        },
-        inputs={source.cell_type: source.inputs for source in data.sources},
-        config=config,
-        signal_kinds={
-            source.cell_type: stored_kinds(dict(zip(config.data.tracks, source.signal, strict=True)))
-            for source in data.sources
-        },
-        track_distributions=fit_distributions(data, track_transforms),
-        discriminator=judge,
-    )
-
-
-def _resumed_card(checkpoint: Checkpoint, data: TrainingData) -> ModelCard:
-    """Card of a run that goes on: transforms stay as they were fitted, execution settings may be new."""
-    inputs = {source.cell_type: source.inputs for source in data.sources}
-    changed = sorted(
-        f"{cell_type}: {name}"
-        for cell_type in inputs.keys() | checkpoint.inputs.keys()
-        for name in inputs.get(cell_type, {}).keys() | checkpoint.inputs.get(cell_type, {}).keys()
-        if inputs.get(cell_type, {}).get(name) != checkpoint.inputs.get(cell_type, {}).get(name)
-    )
-    if changed:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.path} was trained on other files than the store now holds, or on the same read in another "
-            f"way ({', '.join(changed)}). Give a new run folder, or the store that the run began with."
-        )
-    values = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(ModelCard)}
-    return ModelCard(**values | {"config": data.config})
-
-
 def _result(
-    run_dir: Path, position: Position, records: _Records | None, *, is_finished: bool, is_early: bool
+    run_dir: Path, position: Position, records: EpochRecords | None, *, is_finished: bool, is_early: bool
 ) -> TrainResult:
     return TrainResult(
         run_dir=run_dir,
@@ -549,27 +332,6 @@ def _run_config(run_dir: Path) -> TrainConfig | None:
     """Read the resolved config of the run that a folder holds, if it holds one."""
     file = run_dir / _CONFIG
     return config_from_toml(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
-
-
-def device_of(config: TrainConfig, local_rank: int = 0) -> torch.device:
-    """Device of a process: of several on one machine, ``cuda`` gives each its own GPU.
-
-    Raises
-    ------
-    ConfigError
-        If the machine has no such device.
-    """
-    device = torch.device(config.execution.device)
-    if device.type != "cuda":
-        return device
-    index = local_rank if device.index is None else device.index
-    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if index >= n_devices:
-        raise ConfigError(
-            f"execution.device = {config.execution.device!r}, process {local_rank} of this machine: it has {n_devices} usable "
-            "CUDA devices. Start at most one process a GPU, or set execution.device='cpu'."
-        )
-    return torch.device("cuda", index)
 
 
 @contextmanager

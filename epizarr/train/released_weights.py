@@ -22,7 +22,8 @@ from epizarr.genome import Assembly
 from epizarr.io.files import file_sha256
 from epizarr.io.places import local_path
 from epizarr.nn import Epiphany, NetworkConfig
-from epizarr.train.checkpoint import ModelCard, Position, save_checkpoint
+from epizarr.train.card import ModelCard
+from epizarr.train.checkpoint import Position, save_checkpoint
 from epizarr.train.config import TrainConfig, check_config, load_config
 from epizarr.transforms import STEPS, TARGET_TRANSFORMS, TRACK_TRANSFORMS, Transform, steps_of
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from epizarr.errors import RegionError
 from epizarr.genome import Assembly, Region
-from epizarr.train.checkpoint import ModelCard
+from epizarr.train.card import ModelCard
 
 
 def seen_in_training(card: ModelCard, assembly: Assembly, cell_type: str, regions: Iterable[Region]) -> list[str]:

@@ -15,7 +15,8 @@ from epizarr.train.config import (
     differing_fields,
     load_config,
 )
-from epizarr.train.loop import learning_rate, network_config
+from epizarr.train.schedule import learning_rate
+from epizarr.train.start import network_config
 
 
 @pytest.mark.parametrize("name", NAMED_CONFIGS)
