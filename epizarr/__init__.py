@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         open_tracks,
         select,
     )
+    from epizarr.metrics.spectrum import detail_ratio
     from epizarr.predict import predict_contacts
     from epizarr.report.figures import contact_figure, distance_figure
     from epizarr.report.variables import variables_figure
@@ -65,6 +66,7 @@ _PUBLIC = {
     "predict_contacts": "epizarr.predict",
     "evaluate_run": "epizarr.evaluate",
     "write_report": "epizarr.evaluate",
+    "detail_ratio": "epizarr.metrics.spectrum",
     "contact_figure": "epizarr.report.figures",
     "distance_figure": "epizarr.report.figures",
     "variables_figure": "epizarr.report.variables",
