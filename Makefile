@@ -48,4 +48,4 @@ bench: $(READY)         ## the benchmark table; each line is measured side by si
 	for script in pipelines/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv demo chr21 simulated .coverage htmlcov
+	rm -rf .venv demo chr21 simulated ablation .coverage htmlcov

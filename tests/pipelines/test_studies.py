@@ -5,9 +5,11 @@ import json
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import epizarr as ez
 from epizarr.cli import run
 from epizarr.ingest import load_manifest
 from epizarr.simulate import DEFAULT, RULES, MotifRule
@@ -104,6 +106,65 @@ def test_simulated__commands_of_each_variant_fit_the_tracks_of_their_genome(tmp_
         assert named <= set(MotifRule().tracks)
     stores = [study.steps(tmp_path, variant, 2)[1][-1] for variant in study.VARIANTS]
     assert len(set(stores)) == len({(variant.rules, variant.has_motifs) for variant in study.VARIANTS})
+
+
+def test_ablation__compute_and_plot_follow_the_commands(scored, tmp_path):
+    study = load_study("ablation")
+    names = ["no-ctcf", "no-ctcf-dropout", "five-conv"]
+    settings = [*TINY, "data.cell_types=['SIM1']", "splits.train=['sim1:0-3,500,000']"]
+    settings += ["splits.validation=['sim1:4,000,000-5,000,000']", "splits.test=['sim2']"]
+    there = ez.open_tracks(scored, "SIM1")["track"].values.tolist()
+    commands = study.steps(Path(scored), tmp_path, names, there, settings=settings, cell_type="SIM1")
+    study.follow(commands)
+    results = study.compute(Path(scored), names, "SIM1")
+    for name in names:
+        found = ez.open_evaluation(scored, "SIM1", name, study.BINSIZE).sel(predictor="prediction")
+        shown = results.sel(variant=name, predictor="prediction")
+        assert (shown.pearson, shown.skill, shown.n_pixels) == (found.mean_pearson, found.skill, found.n_pixels.sum())
+        fed = json.loads(ez.open_prediction(scored, "SIM1", name, study.BINSIZE).attrs.get("missing_tracks", "[]"))
+        assert set(fed) == set(there) - set(study.VARIANTS[name].tracks)
+    assert len(set(results.pearson.sel(predictor="prediction").values.tolist())) == len(names)
+    assert results.pearson.sel(predictor="ridge").notnull().all()
+    assert results.pearson.sel(predictor="CTCF insulation").isnull().values.tolist() == [True, True, False]
+    assert ez.load_checkpoint(tmp_path / "five-conv" / "best").network.core == "conv"
+    table = study.summary(results)
+    assert table["variant"].tolist() == names
+    np.testing.assert_array_equal(table["skill"], results.skill.sel(predictor="prediction"))
+    assert "SIMULATED" in results.attrs["notes"]
+    assert "missing" not in results.attrs["notes"]  # of some variants only
+    assert isinstance(study.plot(results), Figure)
+
+
+def test_ablation__every_variant_reads_its_tracks(tmp_path):
+    study = load_study("ablation")
+    for name, variant in study.VARIANTS.items():
+        train, predict, _ = study.steps(tmp_path / "s.zarr", tmp_path, [name], study.ALL_TRACKS)
+        config = load_config(
+            ROOT / "pipelines" / "chr21.toml", [train[i + 1] for i, word in enumerate(train) if word == "--set"]
+        )
+        left_out = [predict[i + 1] for i, word in enumerate(predict) if word == "--without"]
+        assert set(config.data.tracks) - {*config.data.zeroed_tracks, *left_out} == set(variant.tracks)
+        assert (config.training.track_dropout > 0) == config.network.mask_channels == name.endswith("-dropout")
+        assert bool(left_out) <= config.network.mask_channels
+    assert {variant.tracks for variant in study.VARIANTS.values()} == set(study.SUBSETS.values())
+
+
+def test_ablation__trains_track_dropout_once_and_leaves_out_what_the_store_lacks(tmp_path):
+    study = load_study("ablation")
+    names = study.possible(list(study.VARIANTS), study.FIVE)
+    assert set(study.VARIANTS) - set(names) == {"five-smc3", "five-smc3-dropout"}
+    commands = study.steps(tmp_path / "s.zarr", tmp_path, names, study.FIVE)
+    assert [command[0] for command in commands].count("train") == len(names) - 5 + 1
+    assert [command[0] for command in commands].count("predict") == len(names)
+    assert not any("SMC3" in word for command in commands for word in command)
+
+
+def test_ablation__ends_with_the_command_that_fails(tmp_path, capsys):
+    study = load_study("ablation")
+    with pytest.raises(SystemExit) as end:
+        study.follow([["info", str(tmp_path / "none.zarr")], ["config", "list"]])
+    assert end.value.code == 1
+    assert "config list" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["demo", "chr21", "chr21-full-size"])

@@ -36,8 +36,9 @@ def test_ingest_chr21__knows_that_the_main_diagonal_is_empty(store):
     assert (ds.attrs["min_diagonal"], int(ds["weight_ice"].notnull().sum())) == (1, 3248)
 
 
-def test_ingest_chr21__has_the_five_tracks(store):
-    assert open_tracks(store, "GM12878")["track"].values.tolist() == ["DNase", "H3K27ac", "H3K4me3", "H3K27me3", "CTCF"]
+def test_ingest_chr21__has_the_five_tracks_of_the_paper_and_smc3(store):
+    names = ["DNase", "H3K27ac", "H3K4me3", "H3K27me3", "CTCF", "SMC3"]
+    assert open_tracks(store, "GM12878")["track"].values.tolist() == names
 
 
 def test_ingest_chr21__is_whole_and_true_to_its_inputs(store, shared):
