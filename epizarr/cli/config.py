@@ -15,11 +15,11 @@ SettingsOption = Annotated[
 
 @app.command("list")
 def list_command() -> None:
-    """List the named configurations."""
-    from epizarr.train.config import NAMED_CONFIGS
+    """List the named configurations: what each is for, and the memory that training takes at most on a CPU."""
+    from epizarr.train.named_configs import ABOUT
 
-    for name in NAMED_CONFIGS:
-        typer.echo(name)
+    for name, about in ABOUT.items():
+        typer.echo(f"{name:22} {about}")
 
 
 @app.command("show", epilog="Example: epizarr config show small > my.toml")

@@ -32,8 +32,12 @@ _HELP = "\n\n".join(
         "are keys of the configuration: --set \"splits.train=['chr1', 'chr2']\", and so on. Begin with --config small, made for "
         "a laptop; `epizarr config show small` prints every key with what it means. --dry-run says what a run will need.",
         "[bold]What comes out.[/bold] A folder with the checkpoints [bold]best[/bold] and [bold]last[/bold], the resolved "
-        "config.toml, and log.csv with a line an epoch. In it the validation loss should fall for many epochs; where it rises "
-        "while the training loss still falls, the network learns its regions by heart, and [bold]best[/bold] is from before.",
+        "config.toml, log.csv with a line an epoch, and pictures of validation maps. In log.csv the validation loss should fall "
+        "for many epochs; where it rises while the training loss still falls, the network learns its regions by heart, and "
+        "[bold]best[/bold] is from before.",
+        "[bold]Several processes.[/bold] --cluster cuda:8 trains on eight GPUs, slurm:FILE or tcp://HOST:PORT on the workers "
+        "of a Dask cluster; `torchrun --nproc-per-node 8 --no-python epizarr train ...` is the other way. The result is that of "
+        "one process up to rounding.",
         "[bold]How to go on.[/bold] Stopped or killed, the same command goes on from the last checkpoint to the same result; "
         "SIGTERM and SIGUSR1 let it save one first (exit status 143 and 138). "
         "Then: `epizarr predict STORE --checkpoint RUNDIR/best --cell-type NAME`, and `epizarr evaluate`.",

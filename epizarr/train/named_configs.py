@@ -61,3 +61,12 @@ NAMED_CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
+
+#: What each is for, and the memory that training takes at most on a CPU with five tracks, by ``estimate.step_bytes``.
+ABOUT = {
+    "epiphany-10kb": "the published network at 10 kb, mean squared error; 2.6 GB",
+    "epiphany-10kb-gan": "the same with the adversarial loss; 2.6 GB",
+    "epiphany-as-published": "the same as the released code trains it, faults included; to compare with; 2.6 GB",
+    "epiphany-5kb": "the published network at 5 kb; 5.8 GB",
+    "small": "a fraction of the width, for a laptop; splits come from you; 0.2 GB",
+}

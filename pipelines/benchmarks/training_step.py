@@ -74,6 +74,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device, batch = arguments.device, arguments.batch
+    peaks = []
+    if device == "cpu":  # first: a process that is started later inherits this one's peak
+        peaks = [peak_memory(n, arguments.threads, is_unrolled=way) for n, way in ((1, True), (batch, False))]
     steps = {
         "shared": make_step(batch, device, arguments.precision, is_unrolled=False),
         "unrolled": make_step(1, device, "float32", is_unrolled=True),
@@ -97,7 +100,6 @@ def main() -> None:
         print(
             f"matrix products run at {rate:.0f} GFLOP/s; at that rate a step's products take {floor:.2f} s an example"
         )
-        peaks = [peak_memory(n, arguments.threads, is_unrolled=way) for n, way in ((1, True), (batch, False))]
         print(f"peak memory of a process: unrolled {peaks[0]:.2f} GiB, shared {peaks[1]:.2f} GiB")
     else:
         print(f"peak memory of both together: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")

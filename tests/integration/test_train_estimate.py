@@ -13,8 +13,10 @@ from epizarr.train.checkpoint import load_checkpoint
 from epizarr.train.config import load_config
 from epizarr.train.estimate import data_bytes, estimate_training, step_bytes
 from epizarr.train.loop import train_model
+from epizarr.train.named_configs import ABOUT, NAMED_CONFIGS
 from epizarr.train.sampler import open_samplers
 from epizarr.train.sources import fit_transforms, open_training_data
+from epizarr.train.start import discriminator_config, network_config
 from tests._killing import tree_digest
 from tests._memory import peak_growth
 from tests._runs import write_store
@@ -59,6 +61,15 @@ def test_estimate_training__does_not_run_what_the_memory_cannot_hold(store, monk
 def test_estimate_training__refuses_what_training_would(store):
     with pytest.raises(ConfigError, match="only core 'transformer' uses"):
         estimate_training(store, tiny_config(["network.n_heads=2"]))
+
+
+@pytest.mark.parametrize("name", NAMED_CONFIGS)
+def test_named_configs__state_the_memory_that_the_bound_gives(name):
+    config = load_config(name, ["data.tracks=['A', 'B', 'C', 'D', 'E']"])
+    settings = config.training
+    judge = discriminator_config(config)
+    bound = step_bytes(network_config(config), batch_size=settings.batch_size, n_bins=settings.n_bins, judge=judge)
+    assert ABOUT[name].endswith(f"; {bound / 1e9:.1f} GB")
 
 
 def measure(network: NetworkConfig, batch_size: int, n_bins: int, judge: DiscriminatorConfig | None = None) -> None:
