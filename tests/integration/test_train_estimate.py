@@ -82,11 +82,11 @@ def measure(network: NetworkConfig, batch_size: int, n_bins: int, judge: Discrim
 @pytest.mark.parametrize(
     ("core", "hidden", "channels", "judge"),
     [
-        ("bilstm", 96, 32, None),
+        pytest.param("bilstm", 96, 32, None, marks=pytest.mark.slow),
         ("bilstm", 256, 4, None),
-        ("conv", 256, 4, None),
-        ("dilated", 256, 4, None),
-        ("transformer", 256, 4, None),
+        pytest.param("conv", 256, 4, None, marks=pytest.mark.slow),
+        pytest.param("dilated", 256, 4, None, marks=pytest.mark.slow),
+        pytest.param("transformer", 256, 4, None, marks=pytest.mark.slow),
         ("conv", 64, 4, DiscriminatorConfig()),
     ],
 )
