@@ -19,6 +19,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ class Checkpoint(ModelCard):
         document = _read_document(self.path / _CARD, where)
         _checked_sha256(self.path / _JUDGE, document.get("discriminator_sha256"), where)
         state = _load_tensors(self.path / _JUDGE, where)
-        raise_all(CheckpointError, f"{where}: {_JUDGE}", _state_problems(state, judge))
+        raise_all(CheckpointError, f"{where}: {_JUDGE}", state_problems(state, judge))
         judge.load_state_dict(state)
         return judge.eval()
 
@@ -266,7 +267,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"{where}: {_CARD} or {_CONFIG} cannot be used ({reason}).") from error
     state = _load_tensors(folder / _MODEL, where)
     with torch.device("meta"):
-        problems = card_problems(card) + _state_problems(state, Epiphany(card.network))
+        problems = card_problems(card) + state_problems(state, Epiphany(card.network))
     raise_all(CheckpointError, where, problems)
     fields = {f.name: getattr(card, f.name) for f in dataclasses.fields(card)}
     return Checkpoint(**fields, state=state, position=position, sha256=sha256, path=folder)
@@ -361,16 +362,19 @@ def _position_from_document(document: dict[str, Any]) -> Position:
     return Position(**renamed)
 
 
-def _state_problems(state: dict[str, Tensor], network: nn.Module) -> list[str]:
+def state_problems(state: Mapping[str, Tensor], network: nn.Module) -> list[str]:
+    """Say how a state dict differs from a network's, one text a tensor: missing, unknown, of another shape or type."""
     wanted = {name: (tuple(t.shape), t.dtype) for name, t in network.state_dict().items()}
-    found = {name: (tuple(t.shape), t.dtype) for name, t in state.items()}
-    problems = [f"tensor {name} is missing" for name in wanted if name not in found]
-    problems += [f"tensor {name} is not part of the network" for name in found if name not in wanted]
+    problems = [f"tensor {name} {shape} is missing" for name, (shape, _) in wanted.items() if name not in state]
     problems += [
-        f"tensor {name} is {found[name][1]} {found[name][0]}, the network's is {wanted[name][1]} {wanted[name][0]}"
-        for name in wanted
-        if name in found and found[name] != wanted[name]
+        f"tensor {name} {tuple(t.shape)} is not part of the network" for name, t in state.items() if name not in wanted
     ]
+    for name, (shape, dtype) in wanted.items():
+        found = state.get(name)
+        if found is not None and tuple(found.shape) != shape:
+            problems.append(f"tensor {name} has shape {tuple(found.shape)}, the network's has {shape}")
+        elif found is not None and found.dtype != dtype:
+            problems.append(f"tensor {name} is {found.dtype}, the network's is {dtype}")
     return problems
 
 

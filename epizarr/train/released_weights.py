@@ -23,7 +23,7 @@ from epizarr.io.files import file_sha256
 from epizarr.io.places import local_path
 from epizarr.nn import Epiphany, NetworkConfig
 from epizarr.train.card import ModelCard
-from epizarr.train.checkpoint import Position, save_checkpoint
+from epizarr.train.checkpoint import Position, save_checkpoint, state_problems
 from epizarr.train.config import TrainConfig, check_config, load_config
 from epizarr.transforms import STEPS, TARGET_TRANSFORMS, TRACK_TRANSFORMS, Transform, steps_of
 
@@ -107,7 +107,7 @@ def import_weights(
     state = read_state_dict(file)
     expected = network or _nearest_published(state, len(tracks))
     expected = dataclasses.replace(expected, final_relu=final_relu)  # type: ignore[arg-type]  # checked by NetworkConfig
-    raise_all(InputFileError, f"weights {file}", state_problems(state, expected))
+    raise_all(InputFileError, f"weights {file}", _misfits(state, expected))
     config = _config(expected, tracks, target_variable, target_transform, track_transform, cell_types)
     splits = {"train": train_regions, "validation": validation_regions, "test": test_regions}
     config = check_config(
@@ -191,28 +191,20 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
     return dict(loaded)
 
 
-def state_problems(state: Mapping[str, Tensor], network: NetworkConfig) -> list[str]:
-    """Say how a state dict differs from a network's, one text a tensor: missing, unknown, shape, type, not finite."""
+def _misfits(state: Mapping[str, Tensor], network: NetworkConfig) -> list[str]:
+    """Say how a released state dict differs from a network's, and which of its values are no numbers, one text a tensor."""
     with torch.device("meta"):
-        wanted = {name: tuple(tensor.shape) for name, tensor in Epiphany(network).state_dict().items()}
-    problems = [f"tensor {name} {shape} is missing" for name, shape in wanted.items() if name not in state]
-    problems += [
-        f"tensor {name} {tuple(value.shape)} is not part of the network"
-        for name, value in state.items()
-        if name not in wanted
+        model = Epiphany(network)
+    # The first layer misfits where more or fewer tracks were named than the file has channels.
+    problems = [
+        f"{text} with {network.n_tracks} tracks" if text.startswith("tensor conv1.conv.weight has shape") else text
+        for text in state_problems(state, model)
     ]
-    for name, shape in wanted.items():
-        if name not in state:
-            continue
-        value = state[name]
-        if tuple(value.shape) != shape:
-            hint = f" with {network.n_tracks} tracks" if name == "conv1.conv.weight" else ""
-            problems.append(f"tensor {name} has shape {tuple(value.shape)}, the network's has {shape}{hint}")
-        elif value.dtype != torch.float32:
-            problems.append(f"tensor {name} is {value.dtype}, needs torch.float32: convert it before")
-        elif value.is_meta or not bool(value.isfinite().all()):
-            problems.append(f"tensor {name} holds values that are not finite")
-    return problems
+    return problems + [
+        f"tensor {name} holds values that are not finite"
+        for name in model.state_dict()
+        if name in state and (state[name].is_meta or not bool(state[name].isfinite().all()))
+    ]
 
 
 def model_card_text(card: ModelCard) -> str:

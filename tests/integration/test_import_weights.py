@@ -16,7 +16,7 @@ from epizarr.nn import Epiphany, NetworkConfig
 from epizarr.predict import predict_contacts
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.train.loop import train_model
-from epizarr.train.released_weights import import_weights, read_state_dict, state_problems
+from epizarr.train.released_weights import _misfits, import_weights, read_state_dict
 from epizarr.train.seen import seen_in_training
 from tests._runs import ASSEMBLY, BINSIZE, NETWORK, SPLITS, write_checkpoint, write_store
 from tests._training import tiny_config
@@ -172,7 +172,7 @@ def test_import_weights__compares_with_the_nearer_published_network(tmp_path, mo
         import_weights(tmp_path / "x", tmp_path / "run", **{**SAID, "tracks": PUBLISHED[:4]})
     assert "conv1.conv.weight has shape (70, 5, 17), the network's has (70, 4, 17) with 4 tracks" in str(caught.value)
     assert "problems" not in str(caught.value)
-    assert state_problems(state, published) == []
+    assert _misfits(state, published) == []
 
 
 @pytest.mark.parametrize(
