@@ -43,6 +43,10 @@ class Region(NamedTuple):
         """Length in bp."""
         return self.end - self.start
 
+    def overlaps(self, other: "Region") -> bool:
+        """Whether the two share a base."""
+        return self.chrom == other.chrom and self.start < other.end and other.start < self.end
+
 
 @dataclass(frozen=True)
 class Assembly:

@@ -403,7 +403,7 @@ def _notes(
         )
     for name, what in (("train", "training"), ("validation", "the choice of the checkpoint")):
         for region in scored:
-            seen = [other for other in splits[name] if _overlap(region, other)]
+            seen = [other for other in splits[name] if region.overlaps(other)]
             if seen:
                 notes.append(
                     f"SEEN in {what}: {region} overlaps {', '.join(map(str, seen))} (cell types "
@@ -430,10 +430,6 @@ def _data_notes(maps: Maps) -> list[str]:
     if any(_PEAK_DERIVED.lower() in origin.lower() for origin in origins):
         notes.append(f"{_PEAK_DERIVED}: tracks were made from peak files, with zero outside the peaks.")
     return notes
-
-
-def _overlap(a: Region, b: Region) -> bool:
-    return a.chrom == b.chrom and a.start < b.end and b.start < a.end
 
 
 def _arrays(

@@ -51,6 +51,6 @@ def _overlapping(assembly: Assembly, texts: Sequence[str], predicted: Sequence[R
             region = assembly.region(text)
         except RegionError:  # on a chromosome that the store does not hold
             continue
-        if any(r.chrom == region.chrom and r.start < region.end and region.start < r.end for r in predicted):
+        if any(region.overlaps(other) for other in predicted):
             found.append(region)
     return found
