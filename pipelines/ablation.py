@@ -12,7 +12,6 @@ Commands are printed before they run, and a second run with the same folder goes
 import argparse
 import json
 import os
-import shlex
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import epizarr as ez
-from epizarr.cli import run
+from epizarr.cli import run_each
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_TYPE, BINSIZE = "GM12878", 10_000
@@ -175,15 +174,6 @@ def steps(
     return [list(command) for command in commands]
 
 
-def follow(commands: Sequence[Sequence[str]]) -> None:
-    """Print and run commands; the first that fails ends the study."""
-    for command in commands:
-        print(f"\n$ epizarr {shlex.join(command)}", flush=True)
-        status = run(command)
-        if status:
-            sys.exit(status)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("ablation"), help="folder for everything")
@@ -197,11 +187,11 @@ def main() -> None:
     os.environ["EPIZARR_SHARED"] = str(shared.resolve())
     options.out.mkdir(parents=True, exist_ok=True)
     store = options.out / "chr21.zarr"
-    follow([["ingest", os.path.relpath(ROOT / "stores" / "gm12878-chr21.toml"), "-o", str(store)]])
+    run_each([["ingest", os.path.relpath(ROOT / "stores" / "gm12878-chr21.toml"), "-o", str(store)]])
     there = [str(name) for name in ez.open_tracks(store, CELL_TYPE)["track"].values]
     chosen = possible([name for name in names if name in options.variants], there)
     settings = [] if options.epochs is None else [f"training.epochs={options.epochs}"]
-    follow(steps(store, options.out, chosen, there, settings=settings))
+    run_each(steps(store, options.out, chosen, there, settings=settings))
     results = compute(store, chosen)
     print(f"\n{results.attrs['regions']}. {results.attrs['notes']}")
     print(summary(results).round(4).to_string(index=False))

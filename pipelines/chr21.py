@@ -14,7 +14,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import epizarr as ez
-from epizarr.cli import run
+from epizarr.cli import run_each
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_TYPE = "GM12878"
@@ -55,11 +55,7 @@ def main() -> None:
         sys.exit("chr21: set EPIZARR_SHARED to the folder that holds data/gm12878_chr21/.")
     os.environ["EPIZARR_SHARED"] = str(shared.resolve())
     options.out.mkdir(parents=True, exist_ok=True)
-    for command in steps(options.out, is_full_size=options.full_size):
-        print(f"\n$ epizarr {' '.join(command)}", flush=True)
-        status = run(command)
-        if status:
-            sys.exit(status)
+    run_each(steps(options.out, is_full_size=options.full_size))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ with the same folder and seed goes on where the first was stopped.
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 import xarray as xr
 from matplotlib.figure import Figure
 
 import epizarr as ez
-from epizarr.cli import run
+from epizarr.cli import run_each
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_TYPE = "SIM1"
@@ -69,11 +68,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     os.environ["DEMO_GENOME"] = str((options.out / f"genome-{options.seed}").resolve())
     print(f"$ export DEMO_GENOME={options.out / f'genome-{options.seed}'}")
-    for command in steps(options.out, options.seed, options.set):
-        print(f"\n$ epizarr {' '.join(command)}", flush=True)
-        status = run(command)
-        if status:
-            sys.exit(status)
+    run_each(steps(options.out, options.seed, options.set))
     results = compute(options.out / f"store-{options.seed}.zarr", f"run-{options.seed}")
     print("", *verdict(results), f"Report: {options.out / f'report-{options.seed}.html'}", sep="\n")
 

@@ -10,7 +10,6 @@ Commands are printed before they run, and a second run with the same folder goes
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import epizarr as ez
-from epizarr.cli import run
+from epizarr.cli import run_each
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_TYPE, BINSIZE = "SIM1", 10_000
@@ -154,11 +153,7 @@ def main() -> None:
     results = {}
     for variant in (variant for variant in VARIANTS if variant.name in options.variants):
         for seed in options.seeds:
-            for command in steps(options.out, variant, seed):
-                print(f"\n$ epizarr {' '.join(command)}", flush=True)
-                status = run(command)
-                if status:
-                    sys.exit(status)
+            run_each(steps(options.out, variant, seed))
             truth = options.out / f"genome-{variant.genome}-{seed}" / CELL_TYPE
             store = store_of(options.out, variant, seed)
             results[variant.name, seed] = compute(store, f"{variant.name}-{seed}", truth)

@@ -14,7 +14,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import epizarr as ez
-from epizarr.cli import run
+from epizarr.cli import run_each
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_TYPE, BINSIZE = "GM12878", 10_000
@@ -51,10 +51,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     store = options.out / "targets.zarr"
     command = ["ingest", os.path.relpath(ROOT / "stores" / "gm12878-chr21-targets.toml"), "-o", str(store)]
-    print(f"$ epizarr {' '.join(command)}", flush=True)
-    status = run(command)
-    if status:
-        sys.exit(status)
+    run_each([command])
     results = compute(store)
     print(f"mean Pearson per distance over {int(results.n_pixels):,} common pixels:")
     print(results.pearson.to_pandas().round(3).to_string())

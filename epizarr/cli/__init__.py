@@ -5,8 +5,9 @@ traceback.
 """
 
 import os
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from epizarr.cli.app import app, state
 from epizarr.cli.console import print_error
@@ -16,6 +17,16 @@ from epizarr.errors import EpizarrError
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 1 on an error of the task, 2 on wrong usage."""
     sys.exit(run(arguments))
+
+
+def run_each(commands: Iterable[Sequence[str]]) -> None:
+    """Print each command as one would type it, and run it; the first that fails ends the program with its status."""
+    import typer
+
+    for command in commands:
+        typer.echo(f"\n$ epizarr {shlex.join(command)}")
+        if status := run(command):
+            sys.exit(status)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -135,7 +135,7 @@ def test_ablation__scores_are_those_of_the_commands(scored, tmp_path):
     settings += ["splits.validation=['sim1:4,000,000-5,000,000']", "splits.test=['sim2']", "execution.pictures=false"]
     there = ez.open_tracks(scored, "SIM1")["track"].values.tolist()
     commands = study.steps(Path(scored), tmp_path, names, there, settings=settings, cell_type="SIM1")
-    study.follow(commands)
+    study.run_each(commands)
     results = study.compute(Path(scored), names, "SIM1")
     for name in names:
         found = ez.open_evaluation(scored, "SIM1", name, study.BINSIZE).sel(predictor="prediction")
@@ -181,7 +181,7 @@ def test_ablation__trains_track_dropout_once_and_leaves_out_what_the_store_lacks
 def test_ablation__ends_with_the_command_that_fails(tmp_path, capsys):
     study = load_study("ablation")
     with pytest.raises(SystemExit) as end:
-        study.follow([["info", str(tmp_path / "none.zarr")], ["config", "list"]])
+        study.run_each([["info", str(tmp_path / "none.zarr")], ["config", "list"]])
     assert end.value.code == 1
     assert "config list" not in capsys.readouterr().out
 
