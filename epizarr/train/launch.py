@@ -9,11 +9,14 @@ import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 from urllib.parse import urlsplit
 
 from epizarr.errors import ConfigError, LostRankError
+from epizarr.io.places import StorePath
 from epizarr.train.config import TrainConfig
 from epizarr.train.log import EpochRow
 from epizarr.train.loop import StepReport, TrainProgress, TrainResult, train_model
@@ -60,7 +63,7 @@ class TorchrunRank:
 
 
 def train_rank(
-    stores: Any,
+    stores: StorePath | Sequence[StorePath],
     config: TrainConfig,
     run_dir: str | Path,
     *,
@@ -97,7 +100,7 @@ def train_rank(
 
 
 def train_on_cluster(
-    stores: Any,
+    stores: StorePath | Sequence[StorePath],
     config: TrainConfig,
     run_dir: str | Path,
     *,
@@ -119,7 +122,7 @@ def train_on_cluster(
     progress
         Told in this process of what rank 0 does.
     stop
-        Once it is set in this process, all ranks stop after a checkpoint.
+        Once it is set in this process, all ranks stop after a checkpoint; so they do at a Ctrl-C.
 
     Raises
     ------
@@ -138,12 +141,17 @@ def train_on_cluster(
     arguments = (stores, config, str(run_dir), plan, f"tcp://{host}:{port}", options)
     try:
         with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(client.run, _run_rank, *arguments, workers=addresses, on_error="return")
-            while not wait([running], timeout=_POLL).done:
-                if stop is not None and stop.signal is not None:
-                    client.run(_ask_to_stop, int(stop.signal), workers=addresses, on_error="ignore")
-                    break
-            outcomes = running.result()
+            running = pool.submit(partial(client.run, _run_rank, *arguments, workers=addresses, on_error="return"))
+            try:
+                while not wait([running], timeout=_POLL).done:
+                    if stop is not None and stop.signal is not None:
+                        client.run(_ask_to_stop, int(stop.signal), workers=addresses, on_error="ignore")
+                        break
+                outcomes = running.result()
+            except KeyboardInterrupt:
+                # Leaving waits for the ranks, which know nothing of a Ctrl-C here.
+                client.run(_ask_to_stop, int(SIGTERM), workers=addresses, on_error="ignore")
+                raise
     finally:
         if progress is not None:
             client.unsubscribe_topic(_TOPIC)
@@ -157,9 +165,8 @@ def _outcome(outcomes: Sequence[Any], addresses: Sequence[str]) -> TrainResult:
         result: TrainResult = outcomes[0]
         return result
     for error, _ in errors:
-        if isinstance(error, Exception) and not isinstance(
-            error, OSError
-        ):  # a lost worker's is an OSError, as is LostRankError
+        # A lost worker's error is an OSError, as is LostRankError: neither is the cause.
+        if isinstance(error, Exception) and not isinstance(error, OSError):
             raise error
     error, address = next(((e, a) for e, a in errors if not isinstance(e, LostRankError)), errors[0])
     raise LostRankError(
@@ -185,7 +192,7 @@ def _free_port(host: str) -> int:
 
 
 async def _run_rank(
-    stores: Any,
+    stores: StorePath | Sequence[StorePath],
     config: TrainConfig,
     run_dir: str,
     plan: dict[str, int],

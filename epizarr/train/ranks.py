@@ -56,7 +56,7 @@ class Ranks:
         return tuple(self.sum_array(np.array(numbers, dtype=np.float64)).tolist())
 
     def sum_array(self, array: np.ndarray) -> np.ndarray:
-        """Sum of float64 arrays of one shape over the ranks."""
+        """Sum of arrays of one shape and dtype over the ranks, in that dtype."""
         if self.world == 1:
             return array
         total = torch.from_numpy(array.copy()).to(self.device)
@@ -97,7 +97,7 @@ class Ranks:
         if self.is_lead:
             try:
                 message = [(function(), None)]
-                pickle.dumps(message)
+                pickle.dumps(message)  # what cannot be sent must fail here, where the others can still be told
             except Exception as raised:
                 error = raised
                 message = [(None, LostRankError(f"the leading process ended with {type(raised).__name__}: {raised}"))]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from epizarr.errors import ConfigError, LostRankError
+from epizarr.train import launch
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.train.launch import TorchrunRank, train_on_cluster, train_rank
 from epizarr.train.loop import train_model
@@ -126,9 +127,8 @@ def test_train_rank__a_killed_rank_ends_the_others_and_the_run_resumes_to_the_sa
 
 
 def test_train_rank__all_end_with_the_error_of_the_lead(store, tmp_path):
-    config = ["data.tracks=['CTCF']", "data.track_transform='log1p'"]
     (tmp_path / "run" / "config.toml").mkdir(parents=True)  # a folder where the lead must write a file
-    ended = run_ranks(store, tmp_path / "run", config)
+    ended = run_ranks(store, tmp_path / "run")
     assert "IsADirectoryError" in ended[0]
     assert "the leading process ended with IsADirectoryError" in ended[1]
 
@@ -181,6 +181,35 @@ def test_train_on_cluster__stops_all_ranks_after_a_checkpoint(store, two, tmp_pa
         result = train_on_cluster(store, config, tmp_path / "run", client=client, progress=Asker(), stop=stop)
     assert not result.is_finished
     assert load_checkpoint(result.last).step >= 3
+
+
+@pytest.mark.slow
+def test_train_on_cluster__ctrl_c_ends_the_ranks_after_a_checkpoint(store, tmp_path, monkeypatch):
+    from distributed import Client, LocalCluster
+
+    seen, wait = [], launch.wait
+
+    class Ear:
+        def on_step(self, report) -> None:
+            seen.append(report.step)
+
+        def on_epoch(self, row) -> None:
+            """Nothing."""
+
+    def interrupted(*arguments, **options):
+        if seen:
+            raise KeyboardInterrupt
+        return wait(*arguments, **options)
+
+    monkeypatch.setattr(launch, "wait", interrupted)
+    config = tiny_config([*SETTINGS, "training.epochs=500"])
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        train_on_cluster(store, config, tmp_path / "run", client=client, progress=Ear())
+    assert load_checkpoint(tmp_path / "run" / "last").epoch < 500
 
 
 @pytest.mark.slow
