@@ -15,6 +15,10 @@ from epizarr.train.signals import outlive_first_signal
 _DROPOUT = (1,)
 
 
+#: What of a batch the network and its losses read, on the device where they run.
+DEVICE_FIELDS = ("signal", "target", "valid")
+
+
 class TensorBatch(NamedTuple):
     """A :class:`~epizarr.train.sampler.Batch` as tensors, which share its memory.
 
@@ -96,10 +100,7 @@ def _copied(batch: TensorBatch | None, device: torch.device, stream: "torch.cuda
     if batch is None:
         return None
     with torch.cuda.stream(stream):
-        moved = {
-            name: getattr(batch, name).pin_memory().to(device, non_blocking=True)
-            for name in ("signal", "target", "valid")
-        }
+        moved = {name: getattr(batch, name).pin_memory().to(device, non_blocking=True) for name in DEVICE_FIELDS}
     return batch._replace(**moved)
 
 

@@ -226,8 +226,8 @@ def _train(
         saved = position
         if lease is not None:
             lease.check()
-            trained, judge = learner.trained()
-            save_checkpoint(run_dir, card, trained, position, judge=judge, suffix=suffix)
+            generator, *judge = learner.trained
+            save_checkpoint(run_dir, card, generator, position, *judge, suffix=suffix)
 
     def result(*, is_finished: bool) -> TrainResult:
         is_early = is_finished and position.epoch < settings.epochs

@@ -192,9 +192,8 @@ def open_training_data(
     sources = tuple(_open_source(name, *opened[name], config) for name in names)
     strands = tuple(_strand(opened, track) for track in tracks)
     if config.training.mirror:
-        _check_zeroed_partners(
-            config, strand_partners(tracks, strands)
-        )  # refuses strands without a partner before any work
+        # Before any work: strands without a partner are refused as well.
+        _check_zeroed_partners(config, strand_partners(tracks, strands))
     return TrainingData(config, assembly, sources, splits, strands)
 
 

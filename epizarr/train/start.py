@@ -57,7 +57,7 @@ def make_learner(start: Start, config: TrainConfig, device: torch.device) -> Lea
     judge = None if start.card.discriminator is None else Discriminator(start.card.discriminator).to(device)
     learner = Learner(generator, judge, config)
     if start.checkpoint is not None:
-        load_training_state(load_checkpoint(start.checkpoint), *learner.trained())
+        load_training_state(load_checkpoint(start.checkpoint), *learner.trained)
         return learner
     mean = torch.from_numpy(start.mean)
     with torch.no_grad():

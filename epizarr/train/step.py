@@ -18,9 +18,8 @@ from torch.nn import functional
 
 from epizarr.errors import TrainingError
 from epizarr.nn import Discriminator, Epiphany, difference_sum, is_shown, squared_error_sum
-from epizarr.train.checkpoint import Trained
 from epizarr.train.config import TrainConfig
-from epizarr.train.dataset import TensorBatch
+from epizarr.train.dataset import DEVICE_FIELDS, TensorBatch
 from epizarr.train.ranks import Ranks
 
 
@@ -58,44 +57,37 @@ class Learner:
         self.generator = generator
         self.discriminator = discriminator
         self.config = config
-        self.optimizer = self._adam(generator, config.training.lr)
-        self.discriminator_optimizer = (
-            None if discriminator is None else self._adam(discriminator, config.discriminator.lr)
-        )
+        self.optimizer = self._adam(generator)
+        self.discriminator_optimizer = None if discriminator is None else self._adam(discriminator)
+        self.set_rate(config.training.lr)
+
+    def _adam(self, network: nn.Module) -> torch.optim.Optimizer:
+        # Fused: the same rule in one pass over the weights instead of a dozen, which are bound by memory.
+        return torch.optim.Adam(network.parameters(), weight_decay=self.config.training.weight_decay, fused=True)
+
+    @property
+    def trained(self) -> list[tuple[nn.Module, torch.optim.Optimizer]]:
+        """Generator and, if there is one, discriminator, with their optimisers."""
+        pairs = ((self.generator, self.optimizer), (self.discriminator, self.discriminator_optimizer))
+        return [(network, optimizer) for network, optimizer in pairs if network is not None and optimizer is not None]
 
     def reset_optimizers(self) -> None:
         """Forget all moments, as the released code does at each epoch's begin."""
-        for _, optimizer in self.networks().values():
+        for _, optimizer in self.trained:
             optimizer.state.clear()
-
-    def _adam(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
-        # Fused: the same rule in one pass over the weights instead of a dozen, which are bound by memory.
-        return torch.optim.Adam(network.parameters(), lr=lr, weight_decay=self.config.training.weight_decay, fused=True)
-
-    def networks(self) -> dict[str, tuple[nn.Module, torch.optim.Optimizer]]:
-        """What is trained, by name."""
-        found: dict[str, tuple[nn.Module, torch.optim.Optimizer]] = {"generator": (self.generator, self.optimizer)}
-        if self.discriminator is not None and self.discriminator_optimizer is not None:
-            found["discriminator"] = (self.discriminator, self.discriminator_optimizer)
-        return found
-
-    def trained(self) -> tuple[Trained, Trained | None]:
-        """Generator and discriminator as :func:`~epizarr.train.checkpoint.save_checkpoint` takes them."""
-        found = self.networks()
-        return found["generator"], found.get("discriminator")
 
     def set_rate(self, lr: float) -> None:
         """Set the generator's rate; the discriminator's falls and rises in proportion."""
         settings = self.config.training
         factor = lr / settings.lr if settings.lr else 0.0
-        rates = {"generator": lr, "discriminator": self.config.discriminator.lr * factor}
-        for name, (_, optimizer) in self.networks().items():
+        rates = (lr, self.config.discriminator.lr * factor)
+        for (_, optimizer), rate in zip(self.trained, rates, strict=False):
             for group in optimizer.param_groups:
-                group["lr"] = rates[name]
+                group["lr"] = rate
 
     def train(self) -> None:
         """Put the networks in training mode."""
-        for network, _ in self.networks().values():
+        for network, _ in self.trained:
             network.train()
 
     def step(self, batch: TensorBatch, ranks: Ranks) -> StepSums:
@@ -119,7 +111,7 @@ class Learner:
             shown = is_shown(batch.valid)
         n_own = (batch.valid.sum(), self._n_difference(batch), shown.sum())
         numbers = [int(n) for n in ranks.sum_numbers(*(float(n) for n in n_own))]
-        for _, optimizer in self.networks().values():
+        for _, optimizer in self.trained:
             optimizer.zero_grad(set_to_none=True)
         sums = np.zeros(4)
         unit = 2 if settings.pairs else 1
@@ -127,7 +119,7 @@ class Learner:
             sums += self._backward(_sliced(batch, part, ranks.device), shown[part].to(ranks.device), numbers)
         sums = ranks.sum_array(sums)
         _check_finite(sums, batch)
-        for network, optimizer in self.networks().values():
+        for network, optimizer in self.trained:
             ranks.sum_gradients(network.parameters())
             if settings.clip_norm > 0:
                 nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
@@ -190,15 +182,9 @@ def micro_batches(n_examples: int, most: int, unit: int = 1) -> Iterator[slice]:
 
 
 def _sliced(batch: TensorBatch, part: slice, device: torch.device) -> TensorBatch:
-    moved = [tensor[part].to(device) for tensor in (batch.signal, batch.target, batch.valid)]
-    return batch._replace(
-        signal=moved[0],
-        target=moved[1],
-        valid=moved[2],
-        examples=batch.examples[part],
-        locus=batch.locus[part],
-        seeds=batch.seeds[part],
-    )
+    """Part of a batch, what the network and its losses read on the device."""
+    sliced = TensorBatch(batch.epoch, batch.step, *(tensor[part] for tensor in batch[2:]))
+    return sliced._replace(**{name: getattr(sliced, name).to(device) for name in DEVICE_FIELDS})
 
 
 def _check_finite(sums: np.ndarray, batch: TensorBatch) -> None:
