@@ -46,7 +46,7 @@ from epizarr.io.store import (
     sweep_group,
     write_region,
 )
-from epizarr.io.track_binding import bind_transforms, match_record, naming_track
+from epizarr.io.track_binding import bind_transforms, match_record, naming_track, own_fits
 from epizarr.io.track_choice import choose_tracks
 from epizarr.io.track_distributions import stored_distribution
 from epizarr.io.track_kinds import stored_kinds, unlike_training
@@ -352,7 +352,7 @@ def _plan(
         "torch_threads": torch_threads,
     }
     unbound = [checkpoint.track_transforms[name] for name in checkpoint.tracks]
-    transforms = bind_transforms(unbound, checkpoint.tracks, signal, tracks["blacklisted"])
+    transforms = bind_transforms(unbound, checkpoint.tracks, own_fits(signal, tracks["blacklisted"]))
     matches = match_record(checkpoint.tracks, transforms)
     shifts = _track_shifts(checkpoint, assembly, signal, tracks["blacklisted"], transforms)
     for sentence in shift_warnings(shifts, cell_type):

@@ -30,7 +30,7 @@ from epizarr.io.store import (
     read_region,
     used_inputs,
 )
-from epizarr.io.track_binding import bind_transforms
+from epizarr.io.track_binding import bind_transforms, own_fits
 from epizarr.transforms import Transform
 from epizarr.windows import cut_padded
 
@@ -230,7 +230,7 @@ def open_maps(
         tracks=tuple(names),
         stored_tracks=tuple(stored),
         track_rows=rows,
-        track_transforms=bind_transforms(transforms, names, signal, tracks["blacklisted"]),
+        track_transforms=bind_transforms(transforms, names, own_fits(signal, tracks["blacklisted"])),
     )
 
 

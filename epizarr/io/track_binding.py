@@ -6,8 +6,9 @@ function of the stored values alone, so a resumed run binds as the one before di
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -58,8 +59,7 @@ def fit_own_quantiles(signal: xr.DataArray, blacklisted: xr.DataArray) -> Quanti
 def bind_transforms(
     transforms: Sequence[Transform],
     names: Sequence[str],
-    signal: Sequence[xr.DataArray | None],
-    blacklisted: xr.DataArray,
+    own: Sequence[Callable[[], QuantileFunction] | None],
 ) -> tuple[Transform, ...]:
     """Bind the transforms of a cell type's tracks to these tracks.
 
@@ -70,10 +70,11 @@ def bind_transforms(
     ----------
     transforms
         Fitted transforms.
-    names, signal
-        Name and values of the track that each is for. The transform of a track that is None, missing as a whole, stays unbound.
-    blacklisted
-        Bool, dims (bin).
+    names
+        Name of the track that each is for.
+    own
+        What gives the quantile function of the whole track (:func:`own_fits`); it is called where the transform matches. The
+        transform of a track that is None, missing as a whole, stays unbound.
 
     Raises
     ------
@@ -81,12 +82,17 @@ def bind_transforms(
         If a track has no value, or cannot be matched; says which.
     """
     bound = []
-    for transform, name, values in zip(transforms, names, signal, strict=True):
+    for transform, name, fit in zip(transforms, names, own, strict=True):
         with naming_track(name):
-            if transform.is_matched and values is not None:
-                transform = transform.bind(fit_own_quantiles(values, blacklisted))
-            bound.append(transform)
+            bound.append(transform.bind(fit()) if transform.is_matched and fit is not None else transform)
     return tuple(bound)
+
+
+def own_fits(
+    signal: Sequence[xr.DataArray | None], blacklisted: xr.DataArray
+) -> list[Callable[[], QuantileFunction] | None]:
+    """What fits each track's own quantiles when it is called; None for a track that is None."""
+    return [None if values is None else partial(fit_own_quantiles, values, blacklisted) for values in signal]
 
 
 def match_record(names: Sequence[str], transforms: Sequence[Transform]) -> dict[str, dict[str, str]]:

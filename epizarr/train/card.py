@@ -47,6 +47,8 @@ class ModelCard:
         The resolved configuration.
     signal_kinds
         What each track seemed to hold in training, by cell type and track; empty in checkpoints of format 1.0.
+    target_mean
+        Mean of the transformed target over the training regions, by offset; empty up to format 1.1.
     discriminator
         Shape of the discriminator that it was trained with; None without an adversarial loss.
     track_distributions
@@ -68,6 +70,7 @@ class ModelCard:
     inputs: dict[str, dict[str, str]]
     config: TrainConfig
     signal_kinds: dict[str, dict[str, SignalKind]] = field(default_factory=dict, kw_only=True)
+    target_mean: tuple[float, ...] = field(default=(), kw_only=True)
     discriminator: DiscriminatorConfig | None = field(default=None, kw_only=True)
     track_distributions: dict[str, TrackDistribution] = field(default_factory=dict, kw_only=True)
 
@@ -100,12 +103,12 @@ def card_from_document(document: dict[str, Any], config: TrainConfig) -> ModelCa
     KeyError, TypeError, ValueError
         If something is missing or cannot be read.
     """
-    document = {"signal_kinds": {}, "discriminator": None, "track_distributions": {}} | document
+    document = {"signal_kinds": {}, "discriminator": None, "track_distributions": {}, "target_mean": ()} | document
     values = {f.name: document[f.name] for f in dataclasses.fields(ModelCard) if f.name != "config"}
     values["network"] = NetworkConfig(**values["network"])
     if values["discriminator"] is not None:
         values["discriminator"] = DiscriminatorConfig(**values["discriminator"])
-    values["tracks"] = tuple(values["tracks"])
+    values["tracks"], values["target_mean"] = tuple(values["tracks"]), tuple(values["target_mean"])
     values["chrom_lengths"] = dict(values["chrom_lengths"])
     values["target_transform"] = Transform.from_json(json.dumps(values["target_transform"]))
     values["track_transforms"] = {
@@ -135,6 +138,8 @@ def card_problems(card: ModelCard) -> list[str]:
         problems.append(
             f"bins of {card.binsize} bp are not the network's {network.stride} track bins of {card.track_binsize} bp"
         )
+    if len(card.target_mean) not in (0, network.n_offsets):
+        problems.append(f"target_mean has {len(card.target_mean)} offsets, the network {network.n_offsets}")
     if not 0 <= card.min_diagonal < network.n_offsets:
         problems.append(f"min_diagonal is {card.min_diagonal}, the network has {network.n_offsets} offsets")
     if not all(type(length) is int and length > 0 for length in card.chrom_lengths.values()):

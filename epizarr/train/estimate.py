@@ -19,11 +19,12 @@ from epizarr.io.track_binding import FIT_MAX_BINS
 from epizarr.nn import Discriminator, DiscriminatorConfig, Epiphany, NetworkConfig
 from epizarr.train.config import TrainConfig
 from epizarr.train.dataset import TensorBatch
+from epizarr.train.fits import FIT_TRACK_BINS
 from epizarr.train.loop import torch_settings
 from epizarr.train.ranks import Ranks
 from epizarr.train.reader import PIECE_ROWS, PIECE_TRACK_BINS
 from epizarr.train.sampler import open_samplers
-from epizarr.train.sources import FIT_TRACK_BINS, TrainingData, open_training_data
+from epizarr.train.sources import TrainingData, open_training_data
 from epizarr.train.start import device_of, discriminator_config, network_config
 from epizarr.train.step import Learner
 from epizarr.transforms import Transform

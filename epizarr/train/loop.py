@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from epizarr.errors import ConfigError, TrainingError, raise_all
@@ -219,6 +220,7 @@ def _train(
     track_sd = {name: distribution.sd for name, distribution in card.track_distributions.items()}
     train, held_out = open_samplers(data, card.target_transform, card.track_transforms, track_sd)
     records = None if lease is None else EpochRecords(run_dir, card, position, held_out, config)
+    training_mean = np.array(card.target_mean)
     saved = position
 
     def save(suffix: str = "") -> None:
@@ -266,7 +268,7 @@ def _train(
                 if is_due and position.epoch_step < n_steps:  # an epoch's last step is saved with its validation
                     save()
             keep = () if records is None else records.examples
-            validation = validate(learner.generator, held_out, start.mean, ranks, keep=keep, stop=stop)
+            validation = validate(learner.generator, held_out, training_mean, ranks, keep=keep, stop=stop)
             if validation is None:
                 return stopped()
             _check_finite(validation.scores.loss, f"validation loss of epoch {epoch + 1}")

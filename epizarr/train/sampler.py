@@ -21,8 +21,9 @@ from epizarr.errors import ConfigError
 from epizarr.strands import strand_partners
 from epizarr.train.augment import NOISE_BP, Augmentation, TrackScale
 from epizarr.train.config import TrainConfig
+from epizarr.train.fits import bound_transforms
 from epizarr.train.reader import ExampleReader, Geometry, Piece, PieceKey, Stretch
-from epizarr.train.sources import TrainingData, bound_transforms
+from epizarr.train.sources import TrainingData
 from epizarr.transforms import Transform
 from epizarr.windows import Segment, window_starts
 
@@ -382,7 +383,7 @@ def open_samplers(
     target_transform, track_transforms
         Fitted transforms, those of the tracks by name, bound to no file.
     track_sd
-        Sd of each transformed track over the training regions, by name (:func:`epizarr.train.sources.fit_distributions`).
+        Sd of each transformed track over the training regions, by name (:func:`epizarr.train.fits.fit_distributions`).
         Needed with ``training.track_noise`` only; a track without one gets no noise.
     """
     config = data.config

@@ -4,7 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from epizarr.errors import CheckpointError, ConfigError
@@ -13,7 +12,8 @@ from epizarr.nn import Discriminator, DiscriminatorConfig, Epiphany, NetworkConf
 from epizarr.train.card import ModelCard
 from epizarr.train.checkpoint import Checkpoint, Position, load_checkpoint, load_training_state, settle_checkpoints
 from epizarr.train.config import NetworkSettings, TrainConfig
-from epizarr.train.sources import TrainingData, fit_distributions, fit_transforms, transformed_mean
+from epizarr.train.fits import fit_distributions, fit_transforms, transformed_mean
+from epizarr.train.sources import TrainingData
 from epizarr.train.step import Learner
 
 
@@ -21,14 +21,12 @@ from epizarr.train.step import Learner
 class Start:
     """Where a run begins or goes on: what all processes must agree on.
 
-    ``checkpoint`` is the folder to go on from, None of a new run; ``mean`` is the transformed target's training mean of
-    each offset.
+    ``checkpoint`` is the folder to go on from, None of a new run.
     """
 
     card: ModelCard
     position: Position
     checkpoint: Path | None
-    mean: np.ndarray
 
 
 def prepare_start(
@@ -42,12 +40,11 @@ def prepare_start(
         If the last checkpoint is damaged or was made from other input files.
     """
     if not (run_dir / "last").is_symlink():
-        card = _new_card(data, network, judge)
-        return Start(card, Position(), None, transformed_mean(data, card.target_transform))
+        return Start(_new_card(data, network, judge), Position(), None)
     checkpoint = load_checkpoint(run_dir / "last")
     card = _resumed_card(checkpoint, data)
     settle_checkpoints(run_dir, checkpoint.position)
-    return Start(card, checkpoint.position, checkpoint.path, transformed_mean(data, card.target_transform))
+    return Start(card, checkpoint.position, checkpoint.path)
 
 
 def make_learner(start: Start, config: TrainConfig, device: torch.device) -> Learner:
@@ -59,7 +56,7 @@ def make_learner(start: Start, config: TrainConfig, device: torch.device) -> Lea
     if start.checkpoint is not None:
         load_training_state(load_checkpoint(start.checkpoint), *learner.trained)
         return learner
-    mean = torch.from_numpy(start.mean)
+    mean = torch.tensor(start.card.target_mean)
     with torch.no_grad():
         if config.training.start_at_mean:
             # Otherwise the first steps move every hidden unit alike towards the mean, and the network may stay constant.
@@ -129,6 +126,7 @@ def _new_card(data: TrainingData, network: NetworkConfig, judge: DiscriminatorCo
             for source in data.sources
         },
         track_distributions=fit_distributions(data, track_transforms),
+        target_mean=tuple(transformed_mean(data, target_transform).tolist()),
         discriminator=judge,
     )
 
@@ -148,7 +146,9 @@ def _resumed_card(checkpoint: Checkpoint, data: TrainingData) -> ModelCard:
             f"way ({', '.join(changed)}). Give a new run folder, or the store that the run began with."
         )
     values = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(ModelCard)}
-    return ModelCard(**values | {"config": data.config})
+    # A checkpoint of format 1.1 has no mean.
+    mean = checkpoint.target_mean or tuple(transformed_mean(data, checkpoint.target_transform).tolist())
+    return ModelCard(**values | {"config": data.config, "target_mean": mean})
 
 
 def device_of(config: TrainConfig, local_rank: int = 0) -> torch.device:

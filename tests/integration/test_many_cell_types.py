@@ -16,9 +16,10 @@ from epizarr.genome import Assembly
 from epizarr.predict import predict_contacts
 from epizarr.train import leave_one_out, load_config
 from epizarr.train.checkpoint import load_checkpoint
+from epizarr.train.fits import fit_distributions, fit_transforms
 from epizarr.train.loop import train_model
 from epizarr.train.sampler import Sampler, Share, open_samplers
-from epizarr.train.sources import fit_distributions, fit_transforms, open_training_data
+from epizarr.train.sources import open_training_data
 from tests import _runs
 from tests._killing import tree_digest
 from tests._runs import write_store

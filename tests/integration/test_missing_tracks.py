@@ -16,9 +16,10 @@ from epizarr.evaluate import evaluate_run
 from epizarr.io.store import group_attrs, group_path, open_prediction, write_region
 from epizarr.predict import predict_contacts
 from epizarr.train.checkpoint import load_checkpoint
+from epizarr.train.fits import fit_transforms
 from epizarr.train.loop import train_model
 from epizarr.train.sampler import open_samplers
-from epizarr.train.sources import fit_transforms, open_training_data
+from epizarr.train.sources import open_training_data
 from tests._runs import BINSIZE, TRACK_BINSIZE, TRACKS, write_store
 from tests._training import tiny_config
 

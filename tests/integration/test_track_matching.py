@@ -15,11 +15,13 @@ from epizarr.io.store import group_path, open_prediction, open_tracks, write_reg
 from epizarr.io.track_binding import fit_own_quantiles
 from epizarr.predict import predict_contacts
 from epizarr.quantiles import fit_quantiles
+from epizarr.train import sources
 from epizarr.train.checkpoint import load_checkpoint
+from epizarr.train.fits import fit_transforms
 from epizarr.train.loop import train_model
 from epizarr.train.reader import PieceKey, fast_decoding
 from epizarr.train.sampler import open_samplers
-from epizarr.train.sources import fit_transforms, open_training_data
+from epizarr.train.sources import open_training_data
 from epizarr.transforms import Transform, fit_track_transform
 from tests._runs import TRACK_BINSIZE, TRACKS, blacklist, draw_signal, write_checkpoint, write_store
 from tests._training import tiny_config
@@ -149,6 +151,14 @@ def test_open_samplers__training_reads_cell_types_in_other_units_alike(store, ma
     train.reader.close()
     assert b.std() > 0.1
     np.testing.assert_allclose(b, c, rtol=1e-4, atol=1e-5)
+
+
+def test_train_model__reads_each_matched_track_whole_once(store, tmp_path, monkeypatch):
+    read, fit = [], sources.fit_own_quantiles
+    monkeypatch.setattr(sources, "fit_own_quantiles", lambda *args: read.append(args) or fit(*args))
+    config = tiny_config(["data.match=quantile", "execution.max_steps=1"])
+    train_model(store, config, tmp_path / "run", cell_types=["A", "B"])
+    assert len(read) == 2 * len(config.data.tracks)
 
 
 def test_train_model__matched_run_that_was_stopped_goes_on_to_the_same_bytes(store, tmp_path):

@@ -12,10 +12,11 @@ from epizarr.train import estimate
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.train.config import load_config
 from epizarr.train.estimate import data_bytes, estimate_training, step_bytes
+from epizarr.train.fits import fit_transforms
 from epizarr.train.loop import train_model
 from epizarr.train.named_configs import ABOUT, NAMED_CONFIGS
 from epizarr.train.sampler import open_samplers
-from epizarr.train.sources import fit_transforms, open_training_data
+from epizarr.train.sources import open_training_data
 from epizarr.train.start import discriminator_config, network_config
 from tests._killing import tree_digest
 from tests._memory import peak_growth

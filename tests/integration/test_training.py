@@ -15,13 +15,14 @@ from epizarr.bands import band_on_chromosome, gather_stripes, mask_band
 from epizarr.errors import CheckpointError, ConfigError, LeaseError, SplitError, StoreNotFoundError, TrainingError
 from epizarr.io.ledger import Lease, work_folder
 from epizarr.io.store import open_contacts, open_tracks
-from epizarr.train import loop
+from epizarr.train import loop, start
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.train.config import config_fields
 from epizarr.train.dataset import WindowDataset, load_batches
+from epizarr.train.fits import fit_transforms
 from epizarr.train.loop import TrainResult, train_model
 from epizarr.train.sampler import Batch, Sampler, Share, open_samplers
-from epizarr.train.sources import TrainingData, fit_transforms, open_training_data
+from epizarr.train.sources import TrainingData, open_training_data
 from epizarr.train.validation import Validation, ValidationScores
 from epizarr.transforms import Transform, network_input
 from epizarr.windows import cut_padded, track_extent
@@ -303,6 +304,19 @@ def test_train_model__log_has_no_row_twice_after_resuming(store, tmp_path):
     train_model(store, tiny_config(), tmp_path / "run", cell_types=["A"])
     lines = (tmp_path / "run" / "log.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_train_model__goes_on_with_the_training_mean_of_its_checkpoint(store, whole_run, tmp_path, monkeypatch, is_old):
+    """Read again only where a checkpoint is of a format without it; the run comes to the same bytes either way."""
+    stopped = train_model(store, tiny_config(["execution.max_steps=9"]), tmp_path / "run", cell_types=["A"])
+    if is_old:
+        card = stopped.last / "checkpoint.json"
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"target_mean": [], "checkpoint_version": "1.1"}))
+    else:
+        monkeypatch.setattr(start, "transformed_mean", lambda *args: pytest.fail("the targets were read again"))
+    train_model(store, tiny_config(), tmp_path / "run", cell_types=["A"])
+    assert run_digest(tmp_path / "run") == run_digest(whole_run.run_dir)
 
 
 def test_train_model__stops_at_max_steps_and_goes_on(store, whole_run, tmp_path):

@@ -11,12 +11,13 @@ from epizarr.evaluate import evaluate_run
 from epizarr.metrics.correlation import score_by_distance
 from epizarr.nn import Epiphany
 from epizarr.predict import predict_contacts
+from epizarr.train.fits import fit_transforms, transformed_mean
 from epizarr.train.loop import train_model
 from epizarr.train.pictures import ValidationPictures
 from epizarr.train.ranks import Ranks
 from epizarr.train.sampler import Sampler, open_samplers
 from epizarr.train.signals import StopRequest
-from epizarr.train.sources import TrainingData, fit_transforms, open_training_data, transformed_mean
+from epizarr.train.sources import TrainingData, open_training_data
 from epizarr.train.start import network_config
 from epizarr.train.validation import validate
 from tests._runs import write_store
