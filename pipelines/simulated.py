@@ -65,16 +65,18 @@ VARIANTS = (
 def compute(store: Path, run_name: str, truth: Path, chroms: Sequence[str] = TEST_CHROMS) -> xr.Dataset:
     """Scores of the prediction, the baselines and both ceilings, as the evaluation wrote them into the store, and ``detail``.
 
-    ``detail``: power of the prediction's fine detail relative to the noise-free truth's, on ``chroms``, in
-    log(1 + observed / expected); 1 is right, less is too smooth.
+    ``detail`` (map): power of fine detail of the prediction, and of the observed map, relative to the noise-free truth's, on
+    ``chroms``, in log(1 + observed / expected); 1 is right, less too smooth, more too rough.
     """
     scores = ez.open_evaluation(store, CELL_TYPE, run_name, BINSIZE).load()
+    contacts = ez.open_contacts(store, CELL_TYPE, BINSIZE)
     maps = [
-        ez.open_prediction(store, CELL_TYPE, run_name, BINSIZE).contact,
         ez.open_truth(truth).contact,
+        ez.open_prediction(store, CELL_TYPE, run_name, BINSIZE).contact,
+        contacts["ice"],
     ]
-    n_diagonals = maps[0].sizes["diagonal"]
-    grid = ez.grid_of(ez.open_contacts(store, CELL_TYPE, BINSIZE))
+    n_diagonals = maps[1].sizes["diagonal"]
+    grid = ez.grid_of(contacts)
     gap = np.full((DETAIL_SIDE, n_diagonals), np.nan)  # so that no square crosses from one chromosome to the next
     bands = []
     for contact in maps:
@@ -83,7 +85,8 @@ def compute(store: Path, run_name: str, truth: Path, chroms: Sequence[str] = TES
         mean = np.nansum(observed, axis=0) / np.maximum(np.isfinite(observed).sum(axis=0), 1)
         bands.append(np.log1p(observed / np.where(mean > 0, mean, np.nan)))
     side = min(DETAIL_SIDE, n_diagonals // 2 - 1)
-    return scores.assign(detail=ez.detail_ratio(*bands, side=side))
+    detail = [ez.detail_ratio(band, bands[0], side=side) for band in bands[1:]]
+    return scores.assign(detail=("map", detail)).assign_coords(map=["prediction", "observed"])
 
 
 def summary(results: dict[tuple[str, int], xr.Dataset]) -> pd.DataFrame:
@@ -95,7 +98,8 @@ def summary(results: dict[tuple[str, int], xr.Dataset]) -> pd.DataFrame:
         for name in (PREDICTION, "ridge", TRACK_CEILING, NOISE_CEILING):
             (found,) = [value for key, value in pearson.items() if str(key).startswith(name)]
             row[name] = found
-        rows.append(row | {"share": row[PREDICTION] / row[TRACK_CEILING], "detail": scores["detail"].item()})
+        row |= {"share": row[PREDICTION] / row[TRACK_CEILING]}
+        rows.append(row | {f"detail, {name}": value for name, value in scores["detail"].to_series().items()})
     return pd.DataFrame(rows)
 
 
