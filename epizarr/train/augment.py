@@ -64,7 +64,7 @@ class TrackScale:
         values *= np.float32(self.sd)
         values += np.float32(self.mean)
         if self.is_log:
-            # exp and log are vector instructions in NumPy, expm1 and log1p are not: a third of the time.
+            # exp and log are vector instructions in NumPy, expm1 and log1p are not.
             np.exp(values, out=values)
             values -= np.float32(1)
         values *= np.float32(factor)
@@ -115,7 +115,7 @@ class Augmentation:
 
     @cached_property
     def _table(self) -> np.ndarray:
-        """Noise of mean 0 and sd 1, float32 (4 MB): drawing 34,000 normal values a track would take ten times as long."""
+        """Noise of mean 0 and sd 1, float32 (4 MB), since drawing 34,000 normal values a track is slow."""
         rng = np.random.default_rng(np.random.SeedSequence([self.seed], spawn_key=(_TABLE_STREAM,)))
         white = rng.standard_normal(_TABLE_VALUES + self.noise_bins - 1)
         total = np.cumsum(np.concatenate([[0.0], white]))
