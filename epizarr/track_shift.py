@@ -2,7 +2,7 @@
 
 The distance is that of Wasserstein between the two distributions, behind the track's transform, in units of the training sd:
 the mean distance by which the values of one would have to be moved to give the other. On simulated tracks the same assay in
-another cell type stays below 0.2, and scaled by 1.5 or 3, either way, it lies above 0.35 (tests/unit/test_track_shift.py). Two
+another cell type stays below 0.2, and scaled by 1.5, 3 or 1/3 it lies above 0.35 (tests/unit/test_track_shift.py). Two
 assays at the same coverage may lie as near as two cell types, so a small value does not prove the assay.
 """
 
