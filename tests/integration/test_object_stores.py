@@ -226,6 +226,7 @@ def test_train__refuses_a_run_folder_that_is_an_address(scored):
         train_tiny(scored[0], "s3://bucket/run")
 
 
+@pytest.mark.slow
 def test_cli__takes_addresses(bucket, first, local, capsys):
     url = f"{bucket}/s.zarr"
     for arguments in (

@@ -88,7 +88,7 @@ def measure(network: NetworkConfig, batch_size: int, n_bins: int, judge: Discrim
         pytest.param("conv", 256, 4, None, marks=pytest.mark.slow),
         pytest.param("dilated", 256, 4, None, marks=pytest.mark.slow),
         pytest.param("transformer", 256, 4, None, marks=pytest.mark.slow),
-        ("conv", 64, 4, DiscriminatorConfig()),
+        pytest.param("conv", 64, 4, DiscriminatorConfig(), marks=pytest.mark.slow),
     ],
 )
 def test_step_bytes__bounds_a_measured_step_and_is_at_most_three_times_it(core, hidden, channels, judge):

@@ -230,6 +230,7 @@ def test_sampler__fixed_windows_begin_with_the_region_every_epoch(store):
     sampler.reader.close()
 
 
+@pytest.mark.slow
 def test_train_model__overfits_a_short_region(store, tmp_path):
     overrides = [
         "splits.train=['chr1:0-200,000']",

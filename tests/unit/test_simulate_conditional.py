@@ -82,6 +82,7 @@ def test_track_posterior__forgets_strengths_between_redraws(redrawn: tuple[World
     assert abs((away[1:] * away[:-1]).mean() / (away**2).mean()) < 0.15
 
 
+@pytest.mark.slow
 def test_track_posterior__strength_follows_the_closed_form_where_reads_are_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
