@@ -25,8 +25,9 @@ demo: $(READY)          ## simulated genome: ingest, train, predict, evaluate; e
 chr21: $(READY)         ## the same on real GM12878 chr21 (needs EPIZARR_SHARED)
 	$(BIN)/python pipelines/chr21.py --out chr21
 
+# A process a core, one torch thread each; files stay whole, so that what a file's tests share is made once.
 test: $(EXTRAS)         ## the tests that CI runs; without the coverage tracer, which doubles their time
-	$(BIN)/python -m pytest -m "not fault and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not fault and not slow"
 
 test-all: $(EXTRAS)     ## adds slow tests and kill tests, and prints coverage
 	$(BIN)/python -m pytest --cov --cov-report=term

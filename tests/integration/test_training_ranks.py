@@ -89,9 +89,9 @@ def run_ranks(store, run_dir, overrides=SETTINGS, world=2, die_at=None) -> dict[
     ]
     for process in processes:
         process.start()
-    ended = dict(queue.get(timeout=120) for _ in range(world if die_at is None else world - 1))
+    ended = dict(queue.get(timeout=500) for _ in range(world if die_at is None else world - 1))
     for process in processes:
-        process.join(60)
+        process.join(300)
         assert process.exitcode is not None
     return ended
 
