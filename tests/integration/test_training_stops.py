@@ -139,7 +139,7 @@ def test_train_command__whole_job_signalled_exits_143_with_a_checkpoint(store, t
         while not (run_dir / "last").exists() and child.poll() is None:
             time.sleep(0.05)
         os.killpg(child.pid, signal.SIGTERM)
-        _, said = child.communicate(timeout=60)
+        _, said = child.communicate(timeout=500)
     finally:
         child.kill()
     assert child.returncode == 143, said
