@@ -42,6 +42,16 @@ def merge_intervals(intervals: Iterable[tuple[int, int]]) -> tuple[tuple[int, in
     return tuple(merged)
 
 
+def name_is_left(gene: Gene, start: int, bp_per_letter: float) -> bool:
+    """Whether there is room for a gene's name at its left in a picture that begins at ``start``; else it stands at its right."""
+    return gene.start - bp_per_letter * _letters(gene) >= start
+
+
+def _letters(gene: Gene) -> float:
+    """Width of a name in letters, with its arrow and a space."""
+    return len(gene.name) + 3
+
+
 def stack_genes(genes: Sequence[Gene], start: int, end: int, bp_per_letter: float, n_rows: int) -> list[list[Gene]]:
     """Lay genes out in rows, coding and long ones first; what finds no room is left out.
 
@@ -52,7 +62,7 @@ def stack_genes(genes: Sequence[Gene], start: int, end: int, bp_per_letter: floa
     start, end
         Stretch of the picture in bp.
     bp_per_letter
-        Width of one letter of a name; a name is written at the left of its gene.
+        Width of one letter of a name, which is written beside its gene (:func:`name_is_left`).
     n_rows
         Most rows.
 
@@ -64,8 +74,10 @@ def stack_genes(genes: Sequence[Gene], start: int, end: int, bp_per_letter: floa
     taken: list[list[tuple[float, float]]] = []
     seen = [gene for gene in genes if gene.start < end and start < gene.end]
     for gene in sorted(seen, key=lambda g: (not g.is_coding, g.start - g.end, g.start)):
-        body = max(gene.start, start)
-        lo, hi = body - bp_per_letter * (len(gene.name) + 1.5), max(min(gene.end, end), body + bp_per_letter)
+        name = bp_per_letter * _letters(gene)
+        is_left = name_is_left(gene, start, bp_per_letter)
+        lo = max(gene.start, start) - (name if is_left else 0)
+        hi = min(gene.end, end) + (bp_per_letter if is_left else name)
         for row, places in zip(rows, taken, strict=True):
             if all(hi <= left or right <= lo for left, right in places):
                 row.append(gene)

@@ -15,7 +15,7 @@ import numpy as np
 
 from epizarr.bands import mean_of_runs
 from epizarr.errors import FigureError
-from epizarr.genes import Gene, stack_genes
+from epizarr.genes import Gene, name_is_left, stack_genes
 from epizarr.genome import Region
 from epizarr.report.figures import COLOURS
 from epizarr.report.scales import MISSING_COLOUR, ColourScale
@@ -30,8 +30,8 @@ _MAP_ROWS = 600
 _SAVE_DPI = 300
 _FONT, _SMALL = 7.5, 6.5
 _GENE_COLOUR, _GENE_ROWS = "#2b3f6b", 6
-#: Inches: least and largest height of a map, heights of a track and of a row of genes.
-_LEAST_MAP, _LARGEST_MAP, _TRACK, _GENE_ROW, _GAP = 1.0, 3.2, 0.34, 0.15, 0.07
+#: Inches: least and largest height of a map, heights of a track, a row of genes, a gap and a map's title.
+_LEAST_MAP, _LARGEST_MAP, _TRACK, _GENE_ROW, _GAP, _TITLE = 1.0, 3.2, 0.34, 0.15, 0.07, 0.14
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def triangle_figure(
     signals: Sequence[SignalPanel] = (),
     genes: Sequence[Gene] | None = None,
     *,
-    title: str | None = None,
+    note: str = "",
     width: float = 7.0,
 ) -> Figure:
     """Draw maps above each other as triangles, over tracks and genes.
@@ -148,8 +148,8 @@ def triangle_figure(
         Tracks below the maps.
     genes
         Genes below the tracks; None for no such panel.
-    title
-        Title; the region by default.
+    note
+        What the axis says besides the chromosome, such as the assembly.
     width
         Width of the figure in inches: 3.5 is a column, 7 a page.
 
@@ -171,16 +171,17 @@ def triangle_figure(
     ]
     heights += [_TRACK] * len(signals)
     rows: list[list[Gene]] = []
+    letter = region.length / inner * _SMALL * 0.6 / 72
     if genes is not None:
-        letter = region.length / inner * _SMALL * 0.62 / 72
         rows = stack_genes(genes, region.start, region.end, letter, _GENE_ROWS)
         heights.append(_GENE_ROW * max(1, len(rows)) + 0.04)
     top, bottom = 0.3, 0.42
-    height = top + bottom + sum(heights) + _GAP * (len(heights) - 1)
+    height = top + bottom + sum(heights) + _GAP * (len(heights) - 1) + _TITLE * len(maps)
     with matplotlib.rc_context({"font.size": _FONT, "axes.linewidth": 0.6, "font.family": "sans-serif"}):
         figure = Figure(figsize=(width, height))
         axes, y = [], height - top
-        for h in heights:
+        for index, h in enumerate(heights):
+            y -= _TITLE if index < len(maps) else 0.0
             axes.append(figure.add_axes((left / width, (y - h) / height, inner / width, h / height)))
             y -= h + _GAP
         for axis, panel in zip(axes, maps, strict=False):
@@ -188,13 +189,13 @@ def triangle_figure(
         for index, (axis, signal) in enumerate(zip(axes[len(maps) :], signals, strict=False)):
             _draw_signal(axis, signal, region, COLOURS[index % len(COLOURS)])
         if genes is not None:
-            _draw_genes(axes[-1], rows, genes, region, inner)
+            _draw_genes(axes[-1], rows, genes, region, letter)
         for axis in axes:
             axis.set_xlim(region.start / 1e6, region.end / 1e6)
             axis.tick_params(labelbottom=axis is axes[-1], labelsize=_SMALL, width=0.6, length=2.5)
-        axes[-1].set_xlabel(f"{region.chrom} (Mb)", fontsize=_FONT, labelpad=2)
+        axes[-1].set_xlabel(f"{region.chrom} (Mb){', ' if note else ''}{note}", fontsize=_FONT, labelpad=2)
         axes[-1].ticklabel_format(axis="x", style="plain", useOffset=False)
-        axes[0].set_title(title or str(region), fontsize=_FONT + 1, loc="left", pad=5)
+        figure.text(left / width, 1 - 0.08 / height, str(region), fontsize=_FONT + 1, va="top")
         _draw_colour_bars(figure, axes, maps, (left + inner + 0.1) / width, width)
     return figure
 
@@ -218,10 +219,7 @@ def _draw_triangle(axis: Axes, panel: TrianglePanel, reach: int) -> None:
     axis.set_ylabel("distance (Mb)", fontsize=_SMALL, labelpad=3)
     axis.locator_params(axis="y", nbins=4, prune="upper")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.text(
-        0.006, 0.97, panel.title, transform=axis.transAxes, va="top", fontsize=_FONT, weight="bold",
-        bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.0},
-    )  # fmt: skip
+    axis.set_title(panel.title, loc="left", fontsize=_FONT, weight="bold", pad=3)
 
 
 def _draw_colour_bars(
@@ -276,22 +274,21 @@ def _draw_signal(axis: Axes, panel: SignalPanel, region: Region, colour: str) ->
 
 
 def _draw_genes(
-    axis: Axes, rows: Sequence[Sequence[Gene]], genes: Sequence[Gene], region: Region, inner: float
+    axis: Axes, rows: Sequence[Sequence[Gene]], genes: Sequence[Gene], region: Region, letter: float
 ) -> None:
     axis.set_ylim(max(1, len(rows)) - 0.4, -0.6)
     axis.set_yticks([])
     axis.spines[["top", "right", "left"]].set_visible(False)
-    gap = region.length / inner * 0.03
     for y, row in enumerate(rows):
         for gene in row:
             lo, hi = max(gene.start, region.start), min(gene.end, region.end)
             axis.plot([lo / 1e6, hi / 1e6], [y, y], color=_GENE_COLOUR, linewidth=0.7, solid_capstyle="butt")
             exons = [(max(s, lo) / 1e6, (min(e, hi) - max(s, lo)) / 1e6) for s, e in gene.exons if s < hi and e > lo]
             axis.broken_barh(exons, (y - 0.28, 0.56), facecolor=_GENE_COLOUR, edgecolor=_GENE_COLOUR, linewidth=0.3)
-            arrow = {"+": " ›", "-": " ‹"}.get(gene.strand, "")
+            arrow, is_left = {"+": " ›", "-": " ‹"}.get(gene.strand, ""), name_is_left(gene, region.start, letter)
             axis.text(
-                (lo - gap) / 1e6, y, gene.name + arrow, ha="right", va="center", fontsize=_SMALL - 1, style="italic",
-                clip_on=True,
+                (lo - letter / 2 if is_left else hi + letter / 2) / 1e6, y, gene.name + arrow, va="center",
+                ha="right" if is_left else "left", fontsize=_SMALL - 1, style="italic", clip_on=True,
             )  # fmt: skip
     n_seen, n_drawn = sum(g.start < region.end and region.start < g.end for g in genes), sum(map(len, rows))
     note = "no genes here" if not n_seen else f"{n_drawn} of {n_seen}" if n_drawn < n_seen else ""

@@ -158,6 +158,7 @@ class StoreView:
                 {
                     "key": m.key,
                     "title": m.title,
+                    "name": m.name,
                     "cell_type": m.cell_type,
                     "run": m.run,
                     "variable": m.variable,

@@ -133,8 +133,7 @@ def draw_region(
         base = values_of(maps[0], True)
         label = OE_LABEL if maps[0].is_contacts else maps[0].quantity
         for other in maps[1:]:
-            title = f"{other.title} − {maps[0].title}"
-            drawn.append((title, values_of(other, True) - base, "difference", f"difference of\n{label}"))
+            drawn.append((other.minus(maps[0]), values_of(other, True) - base, "difference", f"difference of\n{label}"))
     panels = [
         TrianglePanel(title, values, grid.binsize, factor, hi - lo, whole.start, scale)
         for (title, values, _, _), scale in zip(drawn, _scales(drawn, oe), strict=True)
@@ -146,7 +145,7 @@ def draw_region(
         panels,
         [*_track_panels(place, assembly, region, named), *panels_below],
         genes,
-        title=f"{region}   {assembly.name}, {grid.binsize / 1000:g}-kb bins",
+        note=f"{assembly.name}, {grid.binsize / 1000:g}-kb bins",
         width=width,
     )
 

@@ -1,5 +1,7 @@
 """What a store has to show: its maps and tracks, found from metadata alone."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,12 +48,20 @@ class MapSource:
         return f"{self.group}/{self.variable}"
 
     @property
+    def name(self) -> str:
+        """What tells it from other maps of its cell type."""
+        if self.run is None:
+            return self.variable
+        return self.run if self.variable == "contact" else f"{self.run} {self.variable}"
+
+    @property
     def title(self) -> str:
         """What stands over it in a picture."""
-        if self.run is None:
-            return f"{self.cell_type} · {self.variable}"
-        extra = "" if self.variable == "contact" else f" {self.variable}"
-        return f"{self.cell_type} · {self.run}{extra}"
+        return f"{self.cell_type} · {self.name}"
+
+    def minus(self, other: MapSource) -> str:
+        """What stands over its difference to another map."""
+        return f"{self.title} − {other.name if other.cell_type == self.cell_type else other.title}"
 
     @property
     def is_contacts(self) -> bool:
@@ -182,8 +192,8 @@ def choose_maps(
         {f"{m.cell_type} {m.run or m.variable} {m.binsize:,} bp" for m in maps if m.cell_type in chosen_types}
     )
     raise StoreError(
-        f"{where}: {asked} are not all there at {'one bin width' if binsize is None else f'{binsize:,} bp'}. "
-        f"{nearest_match(variable or '', [m.variable for m in maps]).strip()} There are: {'; '.join(there)}."
+        f"{where}: {asked} are not all there at {'one bin width' if binsize is None else f'{binsize:,} bp'}."
+        f"{nearest_match(variable or '', [m.variable for m in maps])} There are: {'; '.join(there)}."
     )
 
 

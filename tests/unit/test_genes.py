@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epizarr.errors import AssemblyMismatchError, InputFileError, InputNotFoundError, RegionError
-from epizarr.genes import Gene, merge_intervals, stack_genes
+from epizarr.genes import Gene, merge_intervals, name_is_left, stack_genes
 from epizarr.genome import Assembly
 from epizarr.io.genes import read_genes
 
@@ -106,7 +106,13 @@ def test_stack_genes__bodies_and_names_of_a_row_never_overlap(drawn, n_rows):
     rows = stack_genes(genes, 100, 800, 5.0, n_rows)
     assert len(rows) <= n_rows
     for row in rows:
-        places = [(max(g.start, 100) - 5 * 5.5, min(g.end, 800)) for g in row]
+        name = 5 * 7  # four letters, an arrow and a space
+        left = [name_is_left(g, 100, 5.0) for g in row]
+        places = sorted(
+            (max(g.start, 100) - name * at_left, min(g.end, 800) + name * (not at_left))
+            for g, at_left in zip(row, left, strict=True)
+        )
+        assert all(places[0][0] >= 100 for _ in row)
         assert all(a[1] <= b[0] for a, b in zip(places, places[1:], strict=False))
         assert all(g.start < 800 and g.end > 100 for g in row)
 

@@ -179,15 +179,16 @@ export function drawGenes(context, box, genes, start, end, rowHeight) {
   for (const gene of order) {
     const x0 = Math.max(box.x, box.x + (gene[0] - start) * scale), x1 = Math.min(box.x + box.width, box.x + (gene[1] - start) * scale);
     const arrow = { "+": " ›", "-": " ‹" }[gene[3]] || "", text = gene[2] + arrow;
-    const room = context.measureText(text).width + 8, lo = x0 - room, hi = Math.max(x1, x0 + 1) + 4;
+    const room = context.measureText(text).width + 8, isLeft = x0 - room >= box.x, lo = isLeft ? x0 - room : x0;
+    const hi = Math.max(x1, x0 + 1) + (isLeft ? 4 : room);
     let row = taken.findIndex(places => places.every(([a, b]) => hi <= a || b <= lo));
     if (row < 0) { if (taken.length >= nRows) continue; row = taken.push([]) - 1; }
     taken[row].push([lo, hi]);
-    drawn.push({ gene, row, x0, x1, text });
+    drawn.push({ gene, row, x0, x1, text, isLeft });
   }
   context.save();
   context.beginPath(); context.rect(box.x, box.y, box.width, box.height); context.clip();
-  for (const { gene, row, x0, x1, text } of drawn) {
+  for (const { gene, row, x0, x1, text, isLeft } of drawn) {
     const y = box.y + (row + 0.5) * rowHeight;
     context.fillStyle = gene[5] ? "#2b3f6b" : "#7d8bab";
     context.fillRect(x0, y - 0.5, Math.max(1, x1 - x0), 1);
@@ -195,7 +196,7 @@ export function drawGenes(context, box, genes, start, end, rowHeight) {
       const a = box.x + (s - start) * scale, b = box.x + (e - start) * scale;
       if (b > box.x && a < box.x + box.width) context.fillRect(a, y - 4, Math.max(1, b - a), 8);
     }
-    plain(context, text, x0 - 3, y, "right", 11, context.fillStyle, "italic");
+    plain(context, text, isLeft ? x0 - 3 : x1 + 4, y, isLeft ? "right" : "left", 11, context.fillStyle, "italic");
   }
   context.restore();
   const note = !seen.length ? "none here" : drawn.length < seen.length ? `${drawn.length} of ${seen.length}` : "";

@@ -161,6 +161,10 @@ function connectControls() {
   $("mode").onchange = () => { state.mode = $("mode").value; changed(); };
   $("help").onclick = () => $("help-dialog").showModal();
   $("banner").querySelector("button").onclick = hideError;
+  $("tracks").addEventListener("toggle", () => {
+    const isRight = $("tracks").getBoundingClientRect().left > window.innerWidth / 2;
+    Object.assign($("track-list").style, isRight ? { left: "auto", right: "0" } : { left: "0", right: "auto" });
+  });
   document.addEventListener("click", event => { if (!$("tracks").contains(event.target)) $("tracks").open = false; });
   document.addEventListener("keydown", onKey);
   window.addEventListener("resize", () => schedule());
@@ -317,7 +321,7 @@ function mapPanels(factor) {
   if (state.difference && maps.length > 1) {
     const [a, b] = maps.map((m, i) => m.kind === "log" ? divide(m, raw[i]) : raw[i]);
     list.push({
-      title: `${maps[1].title} − ${maps[0].title}`, map: maps[0], rows: subtract(b, a), name: `difference-${maps[0].quantity}`,
+      title: `${maps[1].title} − ${maps[0].cell_type === maps[1].cell_type ? maps[0].name : maps[0].title}`, map: maps[0], rows: subtract(b, a), name: `difference-${maps[0].quantity}`,
       kind: "diverging", label: maps[0].kind === "log" ? "difference of observed / expected" : `difference of ${maps[0].quantity}`,
     });
   }
