@@ -194,6 +194,7 @@ def triangle_figure(
             axis.set_xlim(region.start / 1e6, region.end / 1e6)
             axis.tick_params(labelbottom=axis is axes[-1], labelsize=_SMALL, width=0.6, length=2.5)
         axes[-1].set_xlabel(f"{region.chrom} (Mb){', ' if note else ''}{note}", fontsize=_FONT, labelpad=2)
+        axes[-1].locator_params(axis="x", nbins=max(3, int(inner / 0.7)))
         axes[-1].ticklabel_format(axis="x", style="plain", useOffset=False)
         figure.text(left / width, 1 - 0.08 / height, str(region), fontsize=_FONT + 1, va="top")
         _draw_colour_bars(figure, axes, maps, (left + inner + 0.1) / width, width)
