@@ -31,7 +31,7 @@ from epizarr.view.pixels import read_expected, read_signal, read_stripes
 from epizarr.view.sources import MapSource, TrackSource, choose_maps, choose_tracks, list_maps, list_tracks
 
 #: Means of a tile, and the largest number of bins that one averages.
-TILE_RUNS, LARGEST_FACTOR = 256, 1 << 20
+TILE_RUNS, LARGEST_FACTOR = 256, 1 << 14
 #: Bytes of tiles that are kept.
 CACHE_BYTES = 256 << 20
 #: Most pixels of a table and bp of a picture that can be downloaded: what one can still open.
@@ -110,6 +110,7 @@ class StoreView:
         self._maps = {m.key: m for m in self.map_list}
         self._tracks = {t.key: t for t in self.track_list}
         self._cache = ByteCache(CACHE_BYTES)
+        self._drawing = Lock()  # matplotlib's settings are shared by all threads
         self._gene_path = genes
         self._genes: dict[str, list[Gene]] = {}
         if genes is not None:
@@ -224,12 +225,13 @@ class StoreView:
         maps = [self.map_source(key), *([] if second is None else [self.map_source(second)])]
         if len({m.binsize for m in maps}) > 1:
             raise RequestError(f"the maps {[m.title for m in maps]} have bins of different widths.")
-        figure = draw_region(
-            self.place, self.assembly, region, maps, [self.track_source(t) for t in tracks],
-            self.genes_of(region.chrom) if self._gene_path is not None else None,
-            oe=oe, difference=difference and len(maps) > 1,
-        )  # fmt: skip
-        return render_figure(figure, ".png")
+        genes = self.genes_of(region.chrom) if self._gene_path is not None else None
+        below = [self.track_source(t) for t in tracks]
+        with self._drawing:
+            figure = draw_region(
+                self.place, self.assembly, region, maps, below, genes, oe=oe, difference=difference and len(maps) > 1
+            )
+            return render_figure(figure, ".png")
 
     def table(self, key: str, region: Region) -> str:
         """Pixels of a region as CSV: both bins and the stored value, missing ones left out.

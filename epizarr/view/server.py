@@ -81,8 +81,8 @@ def open_server(view: StoreView, start: Start, port: int = 0) -> ThreadingHTTPSe
             if host not in _NAMES:
                 self._fail(HTTPStatus.FORBIDDEN, f"this server answers to {' and '.join(_NAMES)} only.")
                 return
-            url = urlsplit(self.path)
             try:
+                url = urlsplit(self.path)
                 if url.path in _ASSETS:
                     name, kind = _ASSETS[url.path]
                     reply: Reply = kind, (files("epizarr.view") / "static" / name).read_bytes(), {}
@@ -94,8 +94,8 @@ def open_server(view: StoreView, start: Start, port: int = 0) -> ThreadingHTTPSe
             except EpizarrError as error:
                 self._fail(HTTPStatus.BAD_REQUEST, str(error))
                 return
-            except OSError as error:  # the store went away, or a disk fails: the page says so and can try again
-                self._fail(HTTPStatus.INTERNAL_SERVER_ERROR, f"the store cannot be read: {error}")
+            except (OSError, ValueError, RuntimeError) as error:  # a damaged chunk, a disk that fails: the page says so
+                self._fail(HTTPStatus.INTERNAL_SERVER_ERROR, f"{self.path[:200]} cannot be answered: {error}")
                 return
             self._send(HTTPStatus.OK, *reply)
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from epizarr.errors import StoreError, nearest_match
 from epizarr.genome import Assembly, BinGrid
 from epizarr.io.places import Place
-from epizarr.io.store import group_attrs, list_groups
-from epizarr.io.store_read import group_arrays, read_region
+from epizarr.io.store import group_arrays, group_attrs, list_groups, read_region
 from epizarr.report.scales import scale_kind
 from epizarr.schema import TARGET_VARIABLES
 

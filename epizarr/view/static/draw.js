@@ -149,7 +149,7 @@ export function drawTrack(context, box, track, start, end) {
   let lastX = -1e9;
   for (let i = 0; i < values.length; i++) {
     const x0 = box.x + (from + i * width - start) * scale, x1 = Math.max(x0 + width * scale, x0 + 1);
-    const y = values[i] === values[i] ? yOf(values[i]) : yOf(bottom);
+    const y = Number.isFinite(values[i]) ? yOf(values[i]) : yOf(bottom);
     context.lineTo(Math.max(x0, lastX), y);
     context.lineTo(x1, y);
     lastX = x1;

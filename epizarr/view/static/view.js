@@ -168,7 +168,7 @@ function connectControls() {
   document.addEventListener("click", event => { if (!$("tracks").contains(event.target)) $("tracks").open = false; });
   document.addEventListener("keydown", onKey);
   window.addEventListener("resize", () => schedule());
-  window.addEventListener("hashchange", () => { readAddress(); fillControls(); schedule(); });
+  window.addEventListener("hashchange", () => { const region = readAddress(); fillControls(); if (region) goTo(region); });
 }
 
 function onKey(event) {
@@ -331,7 +331,7 @@ function mapPanels(factor) {
 function trackValues(track, bpPerPixel) {
   const factor = factorFor(bpPerPixel, track.binsize), width = factor * track.binsize, total = chromLength(state.chrom);
   const first = Math.floor(state.start / width), last = Math.min(Math.ceil(state.end / width), Math.ceil(total / width));
-  const values = new Float32Array(last - first).fill(NaN);
+  const values = new Float32Array(last - first).fill(Infinity);   // not there yet, which is not missing
   let isWhole = true;
   for (let tile = Math.floor(first / store.tile); tile * store.tile < last; tile++) {
     const there = fetcher.array(query("/api/signal", { track: track.key, chrom: state.chrom, factor, tile }));
@@ -397,8 +397,7 @@ function frame() {
     const several = new Set(tracks.map(t => t.cell_type)).size > 1;
     const drawn = { ...rows, ...trackLimits(rows.values), name: several ? `${track.name} ${track.cell_type}` : track.name,
       colour: draw.TRACK_COLOURS[i % draw.TRACK_COLOURS.length] };
-    if (rows.isWhole) draw.drawTrack(context, box, drawn, state.start, state.end);
-    else draw.label(context, `${track.name}: loading …`, box.x + 10, box.y + TRACK / 2, { colour: "#66707f", size: 12 });
+    draw.drawTrack(context, box, drawn, state.start, state.end);
     isWhole = isWhole && rows.isWhole;
     panels.push({ ...drawn, what: "track", box });
     y += TRACK + GAP;
@@ -439,7 +438,7 @@ function sayBin(bin, size) {
   return `${state.chrom}:${say(bin * size)}-${say(Math.min((bin + 1) * size, chromLength(state.chrom)))}`;
 }
 
-const sayValue = v => v === undefined || Number.isNaN(v) ? "missing" : String(Number(v.toPrecision(4)));
+const sayValue = v => v === undefined || v === Infinity ? "loading …" : Number.isNaN(v) ? "missing" : String(Number(v.toPrecision(4)));
 
 function hover() {
   const width = $("stage-box").clientWidth, height = $("stage").clientHeight;
