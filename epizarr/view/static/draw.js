@@ -51,25 +51,32 @@ export function pixelAt(position, distance) {
 }
 
 // Draw stripes as a triangle. ``rows`` = {values, first, factor, n_offsets, loaded}: means of stripes from row ``first`` on, and
-// which rows are there. Returns how many of the drawn samples were known.
-export function drawTriangle(context, ratio, box, rows, scale, bins) {
+// which rows are there. ``isQuick`` while the map moves: one sample a pixel. Returns how many pixels were known.
+export function drawTriangle(context, ratio, box, rows, scale, bins, isQuick) {
   const width = Math.round(box.width * ratio), height = Math.round(box.height * ratio);
   if (width < 1 || height < 1) return 0;
   const image = context.createImageData(width, height), out = new Uint32Array(image.data.buffer);
   const table = TABLES[scale.kind], place = placer(scale);
   const { values, first, factor, n_offsets: n, loaded } = rows, nRows = loaded.length;
+  // Where a bin has few pixels, a pixel is the mean of four samples: single ones would draw a pattern that is not in the map.
+  const nParts = width / bins.length < 4 && !isQuick ? 2 : 1, perPixel = bins.length / width, half = bins.reach / 2 / height;
   let known = 0;
   for (let y = 0; y < height; y++) {
-    const half = (height - y - 0.5) / height * bins.reach / 2;
     for (let x = 0, at = y * width; x < width; x++, at++) {
-      const position = bins.start + (x + 0.5) / width * bins.length;
-      const left = Math.floor(position - half), right = Math.floor(position + half), k = right - left;
-      if (left < 0 || right >= bins.total || k >= n) { out[at] = OUTSIDE_PIXEL; continue; }
-      const row = Math.floor((left + ((k + 1) >> 1)) / factor) - first;
-      if (row < 0 || row >= nRows || !loaded[row]) { out[at] = WAITING_PIXEL; continue; }
-      const value = values[row * n + k];
-      if (value !== value) out[at] = MISSING_PIXEL;
-      else { out[at] = table[place(value)]; known++; }
+      let sum = 0, number = 0, other = OUTSIDE_PIXEL;
+      for (let i = 0; i < nParts; i++) {
+        const position = bins.start + (x + (i + 0.5) / nParts) * perPixel;
+        for (let j = 0; j < nParts; j++) {
+          const reach = (height - y - (j + 0.5) / nParts) * half;
+          const left = Math.floor(position - reach), right = Math.floor(position + reach), k = right - left;
+          if (left < 0 || right >= bins.total || k >= n) continue;
+          const row = Math.floor((left + ((k + 1) >> 1)) / factor) - first;
+          if (row < 0 || row >= nRows || !loaded[row]) { other = WAITING_PIXEL; continue; }
+          const value = values[row * n + k];
+          if (value === value) { sum += value; number++; } else other = MISSING_PIXEL;
+        }
+      }
+      if (number) { out[at] = table[place(sum / number)]; known++; } else out[at] = other;
     }
   }
   context.putImageData(image, Math.round(box.x * ratio), Math.round(box.y * ratio));

@@ -12,7 +12,7 @@ let store;                   // what the server has (see StoreView.description)
 const state = { chrom: "", start: 0, end: 1, map: null, second: null, difference: false, mode: "log", tracks: [] };
 const scales = new Map();    // name of a scale -> {kind, low, high, autoLow, autoHigh, label}
 let panels = [];             // what the last frame drew, for hovering
-let pointer = null, isPending = false;
+let pointer = null, isPending = false, settling = 0;
 
 const fetcher = new Fetcher(() => schedule(), showError);
 
@@ -29,6 +29,9 @@ function setView(start, end) {
   start = Math.min(Math.max(0, middle - length / 2), total - length);
   state.start = start;
   state.end = start + length;
+  // Frames of a movement are drawn quickly, the one after it well.
+  clearTimeout(settling);
+  settling = setTimeout(() => { settling = 0; schedule(); }, 120);
   changed();
 }
 
@@ -382,7 +385,7 @@ function frame() {
     const bins = { start: state.start / size, length: (state.end - state.start) / size, reach: reachBp / size,
       total: Math.ceil(chromLength(state.chrom) / size) };
     const scale = scales.get(panel.name) || { kind: "linear", low: 0, high: 1 };
-    const seen = draw.drawTriangle(context, ratio, box, panel.rows, scale, bins);
+    const seen = draw.drawTriangle(context, ratio, box, panel.rows, scale, bins, settling !== 0);
     known += seen;
     draw.drawDistanceAxis(context, box, reachBp);
     draw.label(context, panel.title, box.x + 10, box.y + 14, { bold: true });
@@ -424,7 +427,7 @@ function frame() {
   fetcher.pump();
   const far = factor > 1 ? ` · means of ${factor} bins` : "";
   $("status").textContent = `${draw.sayBp(state.end - state.start)} · ${draw.sayBp(state.map.binsize)} bins${far}`;
-  document.body.dataset.state = isWhole ? "drawn" : fetcher.isIdle ? "failed" : "loading";
+  document.body.dataset.state = isWhole && !settling ? "drawn" : isWhole ? "loading" : fetcher.isIdle ? "failed" : "loading";
   document.body.dataset.known = known;
   hover();
 }
