@@ -65,8 +65,9 @@ class Page:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def open(self, address: str) -> None:
-        """Go to an address."""
+        """Go to an address and wait until it is loaded."""
         self.call("Page.navigate", url=address)
+        self.wait_for("document.readyState === 'complete'")
 
     def ask(self, expression: str) -> Any:
         """Value of a JavaScript expression."""

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import epizarr as ez
@@ -69,33 +69,25 @@ def get(port, path, parameters=None, *, method="GET", host=None):
     return reply.status, reply.headers, body
 
 
-def stored_stripes(variable, chrom, *, prediction=False):
+def stored_stripes(store, variable, chrom, *, prediction=False):
     """Stripes of a chromosome, taken with xarray from what the store opens as."""
     if prediction:
-        array = ez.open_prediction(STORE[0], "A", "first", BINSIZE)["contact"]
+        array = ez.open_prediction(store, "A", "first", BINSIZE)["contact"]
     else:
-        array = ez.open_contacts(STORE[0], "A", BINSIZE)[variable]
+        array = ez.open_contacts(store, "A", BINSIZE)[variable]
     band = ez.select(array, chrom).values.astype(np.float32)
     return gather_stripes(band, 0, len(band), N_DIAGONALS)
 
 
-STORE: list[Path] = []
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _remember(store) -> None:
-    STORE[:] = [store]
-
-
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(st.sampled_from(["chr1", "chr2", "chr3"]), st.integers(0, 8).map(lambda z: 2**z), st.data())
-def test_map_tile__is_the_mean_of_the_stores_stripes(view, chrom, factor, data):
+def test_map_tile__is_the_mean_of_the_stores_stripes(store, view, chrom, factor, data):
     first, last = GRID.chrom_extent(chrom)
     tile = data.draw(st.integers(0, (last - first - 1) // (TILE_RUNS * factor)))
     variable = data.draw(st.sampled_from(["ice", "count"]))
     tile_values = view.map_tile(f"A/contacts/1000/{variable}", chrom, factor, tile)
     lo = tile * TILE_RUNS * factor
-    stripes = stored_stripes(variable, chrom)[lo : lo + TILE_RUNS * factor].astype(np.float64)
+    stripes = stored_stripes(store, variable, chrom)[lo : lo + TILE_RUNS * factor].astype(np.float64)
     n_runs = -(-len(stripes) // factor)
     padded = np.full((n_runs * factor, N_DIAGONALS), np.nan)
     padded[: len(stripes)] = stripes
@@ -108,17 +100,17 @@ def test_map_tile__is_the_mean_of_the_stores_stripes(view, chrom, factor, data):
         np.testing.assert_array_equal(tile_values, stripes.astype(np.float32))
 
 
-def test_map_tile__a_prediction_hides_what_it_was_not_trained_on(view):
+def test_map_tile__a_prediction_hides_what_it_was_not_trained_on(store, view):
     tile = view.map_tile(RUN, "chr1", 1, 0)
-    wanted = stored_stripes("contact", "chr1", prediction=True)[:TILE_RUNS]
+    wanted = stored_stripes(store, "contact", "chr1", prediction=True)[:TILE_RUNS]
     assert np.isnan(tile[:, 0]).all()
     assert not np.isnan(wanted[:, 0]).any()
     np.testing.assert_array_equal(tile[:, 1:], wanted[:, 1:])
 
 
 @pytest.mark.parametrize("factor", [1, 3, 64, 4096])
-def test_signal_tile__is_the_mean_of_what_was_measured(view, factor):
-    signal = ez.select(ez.open_tracks(STORE[0], "A")["signal"].sel(track="CTCF"), "chr1").values
+def test_signal_tile__is_the_mean_of_what_was_measured(store, view, factor):
+    signal = ez.select(ez.open_tracks(store, "A")["signal"].sel(track="CTCF"), "chr1").values
     tile = min(3, (len(signal) - 1) // (TILE_RUNS * factor))
     values = view.signal_tile(CTCF, "chr1", factor, tile)
     part = signal[tile * TILE_RUNS * factor :][: TILE_RUNS * factor].astype(np.float64)
@@ -135,8 +127,8 @@ def test_read_stripes__small_reads_give_the_same(view, monkeypatch):
     np.testing.assert_array_equal(read_stripes(view.place, source, GRID, "chr1", lo, hi, 5), whole)
 
 
-def test_expected__is_the_mean_of_each_diagonal(view):
-    band = ez.select(ez.open_contacts(STORE[0], "A", BINSIZE)["ice"], "chr2").values
+def test_expected__is_the_mean_of_each_diagonal(store, view):
+    band = ez.select(ez.open_contacts(store, "A", BINSIZE)["ice"], "chr2").values.astype(np.float64)
     np.testing.assert_allclose(view.expected(ICE, "chr2"), np.nanmean(band, axis=0), rtol=1e-6)
 
 
@@ -230,10 +222,10 @@ def test_server__a_taken_port_is_named(port, view):
         open_server(view, view.start(), port)
 
 
-def test_server__table_has_the_stores_pixels(port):
+def test_server__table_has_the_stores_pixels(store, port):
     _, headers, body = get(port, "/download.csv", {"map": ICE, "region": "chr1:1,000,000-1,030,000"})
     table = pd.read_csv(io.BytesIO(body))
-    band = ez.select(ez.open_contacts(STORE[0], "A", BINSIZE)["ice"], "chr1").values
+    band = ez.select(ez.open_contacts(store, "A", BINSIZE)["ice"], "chr1").values
     i = table["start1"].to_numpy() // BINSIZE
     k = table["start2"].to_numpy() // BINSIZE - i
     np.testing.assert_allclose(table["ice"], band[i, k], rtol=1e-6)
@@ -270,7 +262,7 @@ def pixels_of(png: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(1400, 900), (800, 600)])
-def test_page__draws_maps_and_tracks_without_complaints(port, tmp_path, size):
+def test_page__draws_maps_and_tracks_without_complaints(store, port, tmp_path, size):
     find_browser()
     with open_page(tmp_path / "profile") as page:
         page.resize(*size)
@@ -303,13 +295,13 @@ def test_page__draws_maps_and_tracks_without_complaints(port, tmp_path, size):
 
         # Hovering reads the store's value.
         box = page.ask("(b => [b.left, b.top, b.width])(document.getElementById('stage').getBoundingClientRect())")
-        page.mouse("mouseMoved", box[0] + box[2] / 2, box[1] + 127)
+        page.mouse("mouseMoved", box[0] + box[2] / 2, box[1] + 60)
         page.wait_for("!document.getElementById('tip').hidden")
         said = page.ask("document.getElementById('tip').textContent").splitlines()
         assert said[0].startswith("observed / expected: ")
         region = ASSEMBLY.region(said[1])
         i, k = region.start // BINSIZE, (ASSEMBLY.region(said[2]).start - region.start) // BINSIZE
-        band = ez.select(ez.open_contacts(STORE[0], "A", BINSIZE)["ice"], "chr1").values
+        band = ez.select(ez.open_contacts(store, "A", BINSIZE)["ice"], "chr1").values
         wanted = band[i, k] / np.nanmean(band[:, k])
         assert math.isclose(float(said[0].split(": ")[1]), wanted, rel_tol=1e-3)
         assert page.complaints == []
