@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from epizarr.report.variables import variables_figure
     from epizarr.simulate import open_truth, write_genome
     from epizarr.train import load_checkpoint, load_config, train_model
+    from epizarr.view.figure import region_figure
 
 # Name -> module that defines it.
 _PUBLIC = {
@@ -70,6 +71,7 @@ _PUBLIC = {
     "contact_figure": "epizarr.report.figures",
     "distance_figure": "epizarr.report.figures",
     "variables_figure": "epizarr.report.variables",
+    "region_figure": "epizarr.view.figure",
     "open_client": "epizarr.cluster",
 }
 

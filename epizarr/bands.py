@@ -132,6 +132,32 @@ def stripes_from_band(band: xr.DataArray, *, n_offset: int | None = None) -> xr.
     return _shift_lazily(band, -_left(n), "diagonal", "offset")
 
 
+def mean_of_runs(values: np.ndarray, factor: int) -> np.ndarray:
+    """Means over runs of neighbouring rows, for pictures of regions with more bins than columns.
+
+    On stripes (bin, offset) this averages along the genome and leaves distances as fine as they are.
+
+    Parameters
+    ----------
+    values
+        Floating-point array (bin, …); NaN is left out of a mean.
+    factor
+        Rows of a run. The last run may be shorter.
+
+    Returns
+    -------
+    Array (run, …), dtype of ``values``, summed in float64. NaN where all of a run is missing.
+    """
+    if factor == 1 or not len(values):
+        return values
+    starts = np.arange(0, len(values), factor)
+    known = ~np.isnan(values)
+    total = np.add.reduceat(np.where(known, values, 0), starts, axis=0, dtype=np.float64)
+    number = np.add.reduceat(known, starts, axis=0, dtype=np.int64)
+    with np.errstate(invalid="ignore"):
+        return np.where(number > 0, total / np.maximum(number, 1), np.nan).astype(values.dtype)
+
+
 def band_from_stripes(stripes: xr.DataArray, *, n_diagonal: int | None = None) -> xr.DataArray:
     """Put stripes back into a band: the inverse of :func:`stripes_from_band`. Lazy for Dask arrays.
 

@@ -105,6 +105,10 @@ class FitError(EpizarrError, ArithmeticError):
     """A statistical model has no fit to these data, or its iterations do not converge."""
 
 
+class FigureError(EpizarrError, ValueError):
+    """A figure cannot be drawn or written as asked."""
+
+
 class MemoryBoundError(EpizarrError, MemoryError):
     """A task would need more memory than it was allowed."""
 

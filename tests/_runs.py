@@ -198,6 +198,32 @@ def write_contacts(
     finish_group(path, group)
 
 
+def write_run(path: Path, cell_type: str, run: str, band: np.ndarray, *, target: str = "ice") -> None:
+    """Write a prediction group with these contacts, as if a checkpoint had made them."""
+    group, grid = group_path("predictions", cell_type, BINSIZE, run), ASSEMBLY.bins(BINSIZE)
+    texts = ("transform", "trained_on", "settings", "tracks", "track_transforms", "regions")
+    create_group(
+        path,
+        group,
+        "predictions",
+        coords=grid_coords(grid, band.shape[1]),
+        arrays={"contact": ArraySpec(("bin", "diagonal"), band.shape, "f4", (BAND_ROWS, band.shape[1]))},
+        attrs={
+            "binsize": BINSIZE,
+            "span_bp": BINSIZE * band.shape[1],
+            "target": target,
+            "checkpoint_sha256": "0",
+            "input_id": "0",
+            "track_binsize": TRACK_BINSIZE,
+            "min_diagonal": MIN_DIAGONAL,
+            "epizarr_version": __version__,
+            **dict.fromkeys(texts, "{}"),
+        },
+    )
+    write_region(path, group, "contact", {}, band.astype(np.float32))
+    finish_group(path, group)
+
+
 def add_track(store: Path, name: str) -> None:
     """Give cell types A and B of a store from :func:`write_store` one more track; the others stay byte for byte."""
     with tempfile.TemporaryDirectory() as folder:

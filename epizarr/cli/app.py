@@ -12,12 +12,14 @@ from epizarr.cli import (
     import_weights,
     info,
     ingest,
+    plot,
     predict,
     prefetch,
     qc,
     simulate,
     tracks,
     train,
+    view,
 )
 
 
@@ -58,6 +60,20 @@ def _shared_options(
     state.debug = debug
 
 
-for module in (simulate, prefetch, ingest, info, check, qc, train, import_weights, predict, evaluate, tracks):
+for module in (
+    simulate,
+    prefetch,
+    ingest,
+    info,
+    check,
+    qc,
+    train,
+    import_weights,
+    predict,
+    evaluate,
+    plot,
+    view,
+    tracks,
+):
     module.register(app)
 app.add_typer(config.app, name="config")

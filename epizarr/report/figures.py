@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from epizarr.report.scales import MISSING_COLOUR, fall_colours
 from epizarr.transforms import Transform
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 #: Colours that stay apart for colour-blind readers (Okabe & Ito), darkest first.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195")
-MISSING_COLOUR = "#c9ccd1"
 _DPI = 150
 #: Samples a bin and axis when a map is turned; more than the pixels that a bin gets in a figure.
 _SAMPLES_PER_BIN = 4
@@ -223,17 +223,6 @@ def colour_limits(band: np.ndarray) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = np.percentile(known, [2, 99.5])
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
-
-
-def fall_colours() -> Colormap:
-    """White over yellow and red to black, the usual colours of Hi-C maps; missing is grey."""
-    import matplotlib
-    from matplotlib.colors import LinearSegmentedColormap
-
-    middle = matplotlib.colormaps["YlOrRd"](np.linspace(0, 1, 9))
-    return LinearSegmentedColormap.from_list("fall", [(1, 1, 1, 1), *middle, (0, 0, 0, 1)]).with_extremes(
-        bad=MISSING_COLOUR
-    )
 
 
 def distance_figure(scores: xr.Dataset) -> Figure:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from epizarr.bands import scatter_stripes, stripe_margins
-from epizarr.report.figures import colour_limits, fall_colours, rotate_band
+from epizarr.report.figures import colour_limits, rotate_band
+from epizarr.report.scales import fall_colours
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import xarray as xr
 
 from epizarr.genome import Assembly, Region
-from epizarr.report.figures import MISSING_COLOUR, MapWindow, draw_map, fall_colours
-from epizarr.schema import SIGNED_VARIABLES, TARGET_VARIABLES
+from epizarr.report.figures import MapWindow, draw_map
+from epizarr.report.scales import fit_scale, scale_kind
+from epizarr.schema import TARGET_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 150
-#: Variables that are ratios to what is expected at their distance; contacts span decades, these do not.
-_RATIOS = ("hicdcplus_oe",)
+#: What the values of each kind of scale are.
+_LABELS = {"log": "contacts", "linear": "observed / expected", "diverging": "score"}
 
 
 def variables_figure(
@@ -74,8 +74,9 @@ def variables_figure(
     )  # fmt: skip
     for row, name in enumerate(chosen):
         axis = figure.add_subplot(layout[row, 0])
-        values, norm, cmap, label = _scaled(name, bands[name].transpose("bin", "diagonal").values)
-        draw_map(axis, values, window, cmap, norm)
+        values, kind = bands[name].transpose("bin", "diagonal").values, scale_kind(name)
+        scale = fit_scale(kind, [values], _LABELS[kind])
+        draw_map(axis, scale.drawn(values), window, scale.colours(), scale.norm())
         axis.set_xlim(window.start / 1e6, window.end / 1e6)
         axis.tick_params(labelbottom=row == len(chosen) - 1, labelsize=8)
         axis.text(
@@ -83,28 +84,9 @@ def variables_figure(
             bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 2.0},
         )  # fmt: skip
         bar = figure.colorbar(axis.images[0], cax=figure.add_subplot(layout[row, 1]), extend="both")
-        bar.set_label(label, fontsize=8)
+        bar.set_label(scale.label, fontsize=8)
         bar.ax.tick_params(labelsize=7)
         if row == 0:
             axis.set_title(window.region, fontsize=11, loc="left")
     axis.set_xlabel(f"{chrom} (Mb)", fontsize=9)
     return figure
-
-
-def _scaled(name: str, band: np.ndarray) -> tuple[np.ndarray, Any, Any, str]:
-    """Values to draw, colour scale, colours and the label of a variable."""
-    import matplotlib
-    from matplotlib.colors import LogNorm, Normalize
-
-    known = band[np.isfinite(band)]
-    if name in SIGNED_VARIABLES:
-        limit = float(np.percentile(np.abs(known), 98)) if known.size else 1.0
-        cmap = matplotlib.colormaps["RdBu_r"].with_extremes(bad=MISSING_COLOUR)
-        return band, Normalize(-(limit or 1.0), limit or 1.0), cmap, "score"
-    if name in _RATIOS:
-        upper = float(np.percentile(known, 99)) if known.size else 1.0
-        return band, Normalize(0.0, upper or 1.0), fall_colours(), "observed / expected"
-    positive = known[known > 0]
-    low, high = np.percentile(positive, [2, 99.5]) if positive.size else (0.1, 1.0)
-    low, high = float(low), float(max(high, low * 1.01))
-    return np.maximum(band, low), LogNorm(low, high), fall_colours(), "contacts"

@@ -139,3 +139,14 @@ def test_mask_band__more_bad_bins_never_give_fewer_missing(square, n_diagonals, 
     assert good[i + k].all()
     assert (k >= min_diagonal).all()
     np.testing.assert_array_equal(once[keep], band[keep])
+
+
+@given(squares(), st.integers(1, 8), st.integers(1, 30))
+def test_mean_of_runs__is_the_mean_of_what_is_known(square, n_diagonals, factor):
+    stripes = bands.gather_stripes(bands.band_from_square(square, n_diagonals), 0, len(square), n_diagonals)
+    means = bands.mean_of_runs(stripes, factor)
+    assert means.shape == (-(-len(square) // factor), n_diagonals)
+    for run, row in enumerate(means):
+        for k, mean in enumerate(row):
+            known = [v for v in stripes[run * factor : (run + 1) * factor, k] if not np.isnan(v)]
+            np.testing.assert_allclose(mean, np.mean(known) if known else np.nan, rtol=1e-12)

@@ -1,0 +1,1 @@
+"""Looking at a store: figures of regions for print, and an interactive page in the local browser."""
