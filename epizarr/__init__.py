@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         plan_ingest,
         write_quality_page,
     )
+    from epizarr.io.export import export_contacts
     from epizarr.io.store import (
         grid_of,
         open_contacts,
@@ -70,6 +71,7 @@ _PUBLIC = {
     "detail_ratio": "epizarr.metrics.spectrum",
     "insulation": "epizarr.domains.insulation",
     "insulation_boundaries": "epizarr.domains.insulation",
+    "export_contacts": "epizarr.io.export",
     "contact_figure": "epizarr.report.figures",
     "distance_figure": "epizarr.report.figures",
     "variables_figure": "epizarr.report.variables",

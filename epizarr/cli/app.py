@@ -9,6 +9,7 @@ from epizarr.cli import (
     check,
     config,
     evaluate,
+    export,
     import_weights,
     info,
     ingest,
@@ -58,6 +59,6 @@ def _shared_options(
     state.debug = debug
 
 
-for module in (simulate, prefetch, ingest, info, check, qc, train, import_weights, predict, evaluate, tracks):
+for module in (simulate, prefetch, ingest, info, check, qc, train, import_weights, predict, evaluate, export, tracks):
     module.register(app)
 app.add_typer(config.app, name="config")
