@@ -12,6 +12,7 @@ from epizarr.genome import BinGrid
 from epizarr.io.layout import group_path
 from epizarr.io.places import Place
 from epizarr.io.store_read import has_group, list_groups, open_contacts, read_region
+from epizarr.schema import WEIGHTED_VARIABLES
 from epizarr.transforms import diagonal_sums, mean_of_sums
 
 #: Band rows read at a time.
@@ -58,8 +59,14 @@ def read_expected(
             )
         return _of_training(store, grid, n_diagonals, trained_on), "count"
     cell_type, _, variable = text.partition(":")
+    unit = {"": "count", "hicdcplus_mu": "count"}.get(variable, variable)
     if any(i.kind == "contacts" and (i.cell_type, i.binsize) == (cell_type, grid.binsize) for i in list_groups(store)):
-        return _of_cell_type(store, cell_type, variable or "count", grid.binsize, n_diagonals), variable or "count"
+        if unit not in ("count", *WEIGHTED_VARIABLES):
+            raise ConfigError(
+                f"export: the expected {text!r} is not of contacts; "
+                f"{', '.join(('count', 'hicdcplus_mu', *WEIGHTED_VARIABLES))} are."
+            )
+        return _of_cell_type(store, cell_type, variable or "count", grid.binsize, n_diagonals), unit
     if not Path(text).is_file():
         raise ConfigError(
             f"export: the expected {text!r} is neither 'training', nor a cell type that has contacts at {grid.binsize:,} bp in "

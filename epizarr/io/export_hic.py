@@ -59,7 +59,7 @@ def write_hic(path: Path, source: ExportSource, progress: ExportProgress | None 
             dict(grid.assembly),
             [grid.binsize * factor for factor in factors],
             assembly=grid.assembly.name,
-            n_threads=len(os.sched_getaffinity(0)),
+            n_threads=os.cpu_count() or 1,
             tmpdir=folder,
             compression_lvl=_COMPRESSION,
         )

@@ -11,7 +11,7 @@ import pytest
 from cooler.fileops import is_multires_file
 
 from epizarr import open_contacts, open_prediction
-from epizarr.bands import band_from_pixels, square_from_band
+from epizarr.bands import band_from_pixels, coarsen_band, square_from_band
 from epizarr.cli import run as run_cli
 from epizarr.domains.insulation import insulation, insulation_boundaries
 from epizarr.errors import BandReachError, ConfigError, InputFileError, OutputExistsError, RegionError, StoreError
@@ -181,6 +181,11 @@ def test_export__hic_has_the_values_that_are_not_zero(store, tmp_path):
         found = np.zeros((hi - lo, N_DIAGONALS), dtype=np.float32)
         found[pixels.row, pixels.col - pixels.row] = pixels.data
         np.testing.assert_array_equal(found, np.nan_to_num(BAND[lo:hi]))
+    wide = hictkpy.File(str(path), 5 * BINSIZE).fetch("chr3", count_type=np.float32).to_coo()
+    lo, hi = GRID.chrom_extent("chr3")
+    sums = coarsen_band(BAND[lo:hi], 5, "sum")
+    np.testing.assert_allclose(wide.data, sums[wide.row, wide.col - wide.row], rtol=1e-5)
+    assert len(wide.data) == (np.nan_to_num(sums) != 0).sum()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b.hic"]
 
 
@@ -296,6 +301,7 @@ def test_write_features__sorts_pairs_and_refuses_what_is_off_the_assembly(tmp_pa
         ("a.cool", {"run": "first", "expected": "training"}, ConfigError, "contacts already"),
         ("a.cool", {"run": "ratio", "expected": "nobody"}, ConfigError, "nor a file"),
         ("a.cool", {"run": "ratio", "expected": "A:kr"}, StoreError, "no expected of 'kr'"),
+        ("a.cool", {"run": "ratio", "expected": "A:akita"}, ConfigError, "not of contacts"),
         ("a.cool", {"run": "none"}, StoreError, "no value"),
         ("a.cool", {"run": "first", "regions": ["chr9"]}, RegionError, "chr9"),
         ("a.cool", {"run": "first", "binsize": 5000}, StoreError, "1,000 bp"),
