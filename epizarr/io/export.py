@@ -47,8 +47,8 @@ def export_contacts(
     ``.bed``                       boundaries at the minima of that score, their strength as score
     =============================  ==========================================================================================
 
-    The file is there whole or not at all. A genome is read in blocks: about 64 MB besides the bins' table and the writing
-    library's own buffers; for insulation, one region at a time (:func:`epizarr.domains.insulation.insulation`).
+    The file is there whole or not at all. A genome is read in blocks: about 200 MB above what the libraries take, for a
+    ``.hic`` hictk's own buffers besides; for insulation, one region at a time (:func:`epizarr.domains.insulation.insulation`).
 
     Parameters
     ----------

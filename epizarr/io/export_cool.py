@@ -52,7 +52,7 @@ def write_mcool(path: Path, source: ExportSource, progress: ExportProgress | Non
 
     At every level ``matrix(balance=True)`` is in the units of the source: at the base the values themselves, above it the mean of
     the cells of the base matrix that have a value, each level from the base (:func:`~epizarr.bands.coarsen_band`). Raw counts
-    are summed instead, as ``cooler zoomify`` does. Reads the band once a level, and holds a block of it and the bins' table.
+    are summed instead, as ``cooler zoomify`` does. Reads the band once a level, a block at a time.
 
     Raises
     ------

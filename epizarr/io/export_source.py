@@ -20,7 +20,7 @@ from epizarr.io.group_choice import find_contacts, find_prediction
 from epizarr.io.places import StorePath, place_of
 from epizarr.schema import SIGNED_VARIABLES, TARGET_VARIABLES
 
-#: Pixels of a block. A writer holds about 60 bytes a pixel.
+#: Pixels of a block. A writer holds at most 200 bytes a pixel, cooler's and pandas' copies included.
 BLOCK_VALUES = 1 << 20
 
 _OBS_OVER_EXP = "hicdcplus_oe"

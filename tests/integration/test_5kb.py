@@ -75,3 +75,8 @@ def test_5kb__exported_map_is_the_prediction(folder):
     first = clr.offset("sim2")
     for k in (2, 20, N_OFFSETS - 1):
         np.testing.assert_array_equal(np.diagonal(matrix, k), contact[first : first + len(matrix) - k, k])
+
+
+def test_simulate__takes_the_bin_width_and_refuses_one_that_the_tracks_do_not_divide(tmp_path, capsys):
+    assert run(["simulate", str(tmp_path / "g"), "--size", "tiny", "--binsize", "5050"]) == 1
+    assert "must divide `binsize` = 5050" in " ".join(capsys.readouterr().err.split())
