@@ -12,6 +12,7 @@ __version__ = version("epizarr")
 if TYPE_CHECKING:
     from epizarr.bands import band_from_stripes, square_from_band, stripes_from_band
     from epizarr.cluster import open_client
+    from epizarr.domains.insulation import insulation, insulation_boundaries
     from epizarr.errors import EpizarrError
     from epizarr.evaluate import evaluate_run, write_report
     from epizarr.genome import Assembly, Region
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         plan_ingest,
         write_quality_page,
     )
+    from epizarr.io.export import export_contacts
     from epizarr.io.store import (
         grid_of,
         open_contacts,
@@ -68,6 +70,9 @@ _PUBLIC = {
     "evaluate_run": "epizarr.evaluate",
     "write_report": "epizarr.evaluate",
     "detail_ratio": "epizarr.metrics.spectrum",
+    "insulation": "epizarr.domains.insulation",
+    "insulation_boundaries": "epizarr.domains.insulation",
+    "export_contacts": "epizarr.io.export",
     "contact_figure": "epizarr.report.figures",
     "distance_figure": "epizarr.report.figures",
     "variables_figure": "epizarr.report.variables",

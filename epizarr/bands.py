@@ -10,6 +10,8 @@ every gather below from crossing a chromosome's end. Stripes that a model *compu
 :func:`stripe_on_chromosome`.
 """
 
+from typing import Literal
+
 import numpy as np
 import xarray as xr
 
@@ -267,6 +269,45 @@ def band_from_pixels(
     flat = row[keep] * n_diagonals + k[keep]
     summed = np.bincount(flat, weights=np.asarray(value, dtype=np.float64)[keep], minlength=n_bins * n_diagonals)
     return summed.reshape(n_bins, n_diagonals)
+
+
+def coarsen_band(band: np.ndarray, factor: int, how: Literal["mean", "sum"]) -> np.ndarray:
+    """Band of bins that are ``factor`` times as wide.
+
+    Parameters
+    ----------
+    band
+        Rows (n, K) of one chromosome, the first of which begins a wide bin; NaN where missing.
+    factor
+        Narrow bins of a wide one. The last wide bin may have fewer.
+    how
+        ``"sum"``: of the pixels inside, each pair of bins once, as contacts add up. ``"mean"``: of the cells of the symmetric
+        matrix inside, so that a wide pixel on the diagonal has all other pixels twice.
+
+    Returns
+    -------
+    float64 (ceil(n / factor), ceil((K - 1) / factor) + 1). Missing pixels count neither in sum nor in mean; NaN where there is
+    none but them.
+    """
+    n, n_diagonals = band.shape
+    shape = (-(-n // factor), -(-(n_diagonals - 1) // factor) + 1)
+    total, number = np.zeros(shape), np.zeros(shape)
+    for residue in range(min(factor, n)):
+        # Row residue of each wide bin: its pixel k lies (residue + k) // factor wide bins away.
+        rows = band[residue::factor]
+        known = ~np.isnan(rows)
+        values = np.where(known, rows, 0)
+        starts = np.concatenate([[0], np.arange(factor - residue, n_diagonals, factor)])
+        sums = np.add.reduceat(values, starts, axis=1, dtype=np.float64)
+        counts = np.add.reduceat(known, starts, axis=1, dtype=np.float64)
+        if how == "mean":
+            sums[:, 0] = 2 * sums[:, 0] - values[:, 0]
+            counts[:, 0] = 2 * counts[:, 0] - known[:, 0]
+        total[: len(rows), : len(starts)] += sums
+        number[: len(rows), : len(starts)] += counts
+    if how == "mean":
+        total /= np.maximum(number, 1)
+    return np.where(number > 0, total, np.nan)
 
 
 def square_from_band(band: np.ndarray) -> np.ndarray:

@@ -109,6 +109,10 @@ class FigureError(EpizarrError, ValueError):
     """A figure cannot be drawn or written as asked."""
 
 
+class BandReachError(EpizarrError, ValueError):
+    """A measure needs contacts farther from the diagonal than the band stores."""
+
+
 class MemoryBoundError(EpizarrError, MemoryError):
     """A task would need more memory than it was allowed."""
 

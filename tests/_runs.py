@@ -198,30 +198,36 @@ def write_contacts(
     finish_group(path, group)
 
 
-def write_run(path: Path, cell_type: str, run: str, band: np.ndarray, *, target: str = "ice") -> None:
-    """Write a prediction group with these contacts, as if a checkpoint had made them."""
-    group, grid = group_path("predictions", cell_type, BINSIZE, run), ASSEMBLY.bins(BINSIZE)
-    texts = ("transform", "trained_on", "settings", "tracks", "track_transforms", "regions")
+def write_prediction(
+    path: Path, cell_type: str, run: str, band: np.ndarray, *, grid: BinGrid | None = None, target: str = "ice"
+) -> Path:
+    """Write a prediction's group as if a model trained on cell type A had made it."""
+    grid = grid or ASSEMBLY.bins(BINSIZE)
+    group = group_path("predictions", cell_type, grid.binsize, run)
+    said = {
+        "transform": "{}",
+        "checkpoint_sha256": "0",
+        "input_id": "0",
+        "tracks": "[]",
+        "track_binsize": TRACK_BINSIZE,
+        "track_transforms": "[]",
+        "min_diagonal": MIN_DIAGONAL,
+        "trained_on": json.dumps({"cell_types": ["A"], "splits": SPLITS}),
+        "regions": "[]",
+        "settings": "{}",
+        "epizarr_version": __version__,
+    }
     create_group(
         path,
         group,
         "predictions",
         coords=grid_coords(grid, band.shape[1]),
         arrays={"contact": ArraySpec(("bin", "diagonal"), band.shape, "f4", (BAND_ROWS, band.shape[1]))},
-        attrs={
-            "binsize": BINSIZE,
-            "span_bp": BINSIZE * band.shape[1],
-            "target": target,
-            "checkpoint_sha256": "0",
-            "input_id": "0",
-            "track_binsize": TRACK_BINSIZE,
-            "min_diagonal": MIN_DIAGONAL,
-            "epizarr_version": __version__,
-            **dict.fromkeys(texts, "{}"),
-        },
+        attrs={**said, "binsize": grid.binsize, "span_bp": grid.binsize * band.shape[1], "target": target},
     )
     write_region(path, group, "contact", {}, band.astype(np.float32))
     finish_group(path, group)
+    return path
 
 
 def add_track(store: Path, name: str) -> None:

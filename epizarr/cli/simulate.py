@@ -19,6 +19,7 @@ def command(
     out: Annotated[Path, typer.Argument(help="Folder to make.")],
     size: Annotated[str, typer.Option(help="tiny (10 Mb), small (320 Mb) or human (3.1 Gb).")] = "small",
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another genome.")] = 1,
+    binsize: Annotated[int, typer.Option(min=1, help="Bin width of the contacts in bp.")] = 10_000,
     cell_type: Annotated[
         list[str] | None, typer.Option(help="Name of a cell type; repeat for several.  [default: SIM1]")
     ] = None,
@@ -37,7 +38,7 @@ def command(
 
     if rules not in RULES:
         raise ConfigError(f"--rules {rules!r} is not one of {', '.join(RULES)}.{nearest_match(rules, list(RULES))}")
-    config = RULES[rules]
+    config = replace(RULES[rules], binsize=binsize)
     with progress_bar("simulate") as update:
         manifest = write_genome(
             out,

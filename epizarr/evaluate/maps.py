@@ -23,9 +23,7 @@ from epizarr.io.places import Place
 from epizarr.io.store import (
     group_id,
     group_path,
-    list_groups,
     open_contacts,
-    open_prediction,
     open_tracks,
     read_region,
     used_inputs,
@@ -249,32 +247,6 @@ def lacking_tracks(store: Place, cell_types: Sequence[str], prediction: xr.Datas
         if lacks:
             found[cell_type] = lacks
     return found
-
-
-def find_prediction(store: Place, cell_type: str, run: str, binsize: int | None) -> xr.Dataset:
-    """Open a run's prediction; the bin width may be left out if there is one only.
-
-    Raises
-    ------
-    StoreNotFoundError
-        If there is none; lists the runs there are.
-    StoreError
-        If there are several bin widths and none is named.
-    """
-    runs = [info for info in list_groups(store) if info.kind == "predictions" and info.cell_type == cell_type]
-    found = [info.binsize for info in runs if info.run == run and binsize in (None, info.binsize)]
-    if not found:
-        listed = sorted({f"{info.run} ({info.binsize:,} bp)" for info in runs})
-        raise StoreNotFoundError(
-            f"{store}: cell type {cell_type!r} has no prediction of run {run!r}"
-            f"{'' if binsize is None else f' at {binsize:,} bp'}; it has {', '.join(listed) or 'none'}. Make one with "
-            "`epizarr predict`."
-        )
-    if len(found) > 1:
-        raise StoreError(
-            f"{store}: run {run!r} of {cell_type!r} was predicted at {sorted(found)} bp; say which (binsize)."
-        )
-    return open_prediction(store, cell_type, run, found[0])
 
 
 def check_truth(path: Path, maps: Maps) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from epizarr.evaluate.maps import (
     Rows,
     check_truth,
     compared_inputs,
-    find_prediction,
     open_maps,
     read_truth,
     region_rows,
 )
 from epizarr.genome import Region
 from epizarr.io.files import replace_file
+from epizarr.io.group_choice import find_prediction
 from epizarr.io.places import Place, StorePath, place_of
 from epizarr.io.store import group_path, open_evaluation, read_region
 from epizarr.metrics.correlation import score_by_distance

@@ -33,7 +33,6 @@ from epizarr.evaluate.maps import (
     Rows,
     check_truth,
     compared_inputs,
-    find_prediction,
     inputs_id,
     lacking_tracks,
     missing_tracks,
@@ -41,6 +40,7 @@ from epizarr.evaluate.maps import (
     region_rows,
 )
 from epizarr.genome import Assembly, Region
+from epizarr.io.group_choice import find_prediction
 from epizarr.io.ledger import Lease
 from epizarr.io.places import Place, StorePath, place_of
 from epizarr.io.store import (

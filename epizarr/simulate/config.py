@@ -154,6 +154,9 @@ class SimulationConfig:
         interpolated linearly in log-log. Measured once, in November 2026, as the mean ICE-balanced contacts per
         diagonal of GM12878 chr21 (in situ Hi-C, MboI, 10 kb, 3,248 balanced bins), then divided by the mean effect of
         the rules above in 200 Mb of the default genome, so that simulated maps follow chr21.
+    decay_binsize
+        Bin width in bp that ``decay_contacts`` and ``contacts_per_unit`` are meant for. At another ``binsize`` both are scaled:
+        rows still sum to about 1, and the genome has as many contacts.
     contacts_per_unit
         Mean count of a pixel of balanced contact 1 between bins of bias 1. The chr21 map has 1,557; the default is a
         map sequenced several times deeper, on which a method can be told from the noise.
@@ -246,6 +249,7 @@ class SimulationConfig:
     decay_contacts: tuple[float, ...] = (
         0.0320, 0.0246, 0.01364, 0.0099, 0.0068, 0.00451, 0.00336, 0.00298, 0.00275, 0.00241, 0.00206, 0.00152, 0.00112,
     )  # fmt: skip
+    decay_binsize: int = 10_000
     contacts_per_unit: float = 1_557.0 * 6
     far_share: float = 0.3
     far_bundle: int = 5
@@ -260,6 +264,8 @@ class SimulationConfig:
             problems.append(f"`run_bp` = {self.run_bp} must divide `binsize` = {self.binsize}")
         if self.span_bp < self.binsize or self.span_bp % self.binsize:
             problems.append(f"`span_bp` = {self.span_bp} must be a multiple of `binsize` = {self.binsize}")
+        if self.decay_binsize < 1:
+            problems.append(f"`decay_binsize` = {self.decay_binsize} must be a positive number of bp")
         if self.decay_distance_bp[0] != 0 or any(a >= b for a, b in _pairs(self.decay_distance_bp)):
             problems.append("`decay_distance_bp` must start at 0 and increase")
         if len(self.decay_contacts) != len(self.decay_distance_bp) or min(self.decay_contacts) <= 0:
@@ -295,6 +301,11 @@ class SimulationConfig:
     def n_diagonals(self) -> int:
         """Number of diagonals of the band."""
         return self.span_bp // self.binsize
+
+    @property
+    def bin_scale(self) -> float:
+        """Width of a bin in those that the decay was measured at."""
+        return self.binsize / self.decay_binsize
 
     @property
     def assembly(self) -> Assembly:

@@ -169,7 +169,8 @@ def expected_decay(config: SimulationConfig, n_diagonals: int) -> np.ndarray:
     slope = (values[-1] - values[-2]) / np.log(knots[-1] / knots[-2])
     log_distance = np.log(np.maximum(distance, knots[0]))
     beyond = values[-1] + slope * (log_distance - np.log(knots[-1]))
-    return np.exp(np.where(distance > knots[-1], beyond, np.interp(log_distance, np.log(knots), values)))
+    decay = np.exp(np.where(distance > knots[-1], beyond, np.interp(log_distance, np.log(knots), values)))
+    return decay * config.bin_scale
 
 
 def expected_contacts(world: World, chrom: str, lo: int, hi: int, n_diagonals: int) -> np.ndarray:
@@ -328,14 +329,14 @@ def sample_pixels(world: World, chrom: str, block: int, model: CountModel) -> tu
     rng = random_stream(world.seed, "counts", world.cell_type, chrom, block)
     expected = np.nan_to_num(contacts_from_profiles(model.profiles, config, lo, hi, n_diagonals))
     right_bias = np.lib.stride_tricks.sliding_window_view(_padded(bias, lo, hi + n_diagonals - 1), n_diagonals)
-    near = rng.poisson(config.contacts_per_unit * bias[lo:hi, None] * right_bias * expected)
+    near = rng.poisson(config.contacts_per_unit * config.bin_scale * bias[lo:hi, None] * right_bias * expected)
     row, k = np.nonzero(near)
     # Far pixels are too many to draw one by one: draw how many contacts a row has, then the partner of each.
     rate = bias * model.far
     summed = np.concatenate([[0.0], np.cumsum(rate)])
     rows = np.arange(lo, hi)
     before = summed[np.minimum(rows + n_diagonals, n_bins)]
-    mean_far = config.contacts_per_unit * rate[lo:hi] * (summed[-1] - before)
+    mean_far = config.contacts_per_unit * config.bin_scale * rate[lo:hi] * (summed[-1] - before)
     left = np.repeat(rows, rng.poisson(mean_far / config.far_bundle))
     from_ = before[left - lo]
     right = np.searchsorted(summed, from_ + rng.random(len(left)) * (summed[-1] - from_), side="right") - 1

@@ -13,9 +13,10 @@ from epizarr.bands import band_on_chromosome
 from epizarr.errors import AssemblyMismatchError, SplitError, StoreError, StoreNotFoundError
 from epizarr.evaluate import evaluate_run, score, write_report
 from epizarr.evaluate.ceilings import TRACK_CEILING
-from epizarr.evaluate.maps import Maps, find_prediction, open_maps
+from epizarr.evaluate.maps import Maps, open_maps
 from epizarr.evaluate.page import pick_windows
 from epizarr.evaluate.score import CEILING, INSULATION, PREDICTION, RIDGE, TRAINING_MEAN
+from epizarr.io.group_choice import find_prediction
 from epizarr.io.store import open_prediction
 from epizarr.metrics.baselines import fit_training_mean
 from epizarr.predict import predict_contacts

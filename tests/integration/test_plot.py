@@ -10,7 +10,7 @@ from epizarr.bands import gather_stripes
 from epizarr.cli import run
 from epizarr.errors import FigureError
 from epizarr.view import figure as module
-from tests._runs import ASSEMBLY, BINSIZE, N_DIAGONALS, draw_contacts, draw_signal, write_run, write_store
+from tests._runs import ASSEMBLY, BINSIZE, N_DIAGONALS, draw_contacts, draw_signal, write_prediction, write_store
 
 REGION = "chr1:1,000,000-1,200,000"
 
@@ -18,7 +18,7 @@ REGION = "chr1:1,000,000-1,200,000"
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Path:
     path = write_store(tmp_path_factory.mktemp("plot") / "atlas.zarr")
-    write_run(path, "B", "first", draw_contacts(draw_signal(1), 1, noise=0.0))
+    write_prediction(path, "B", "first", draw_contacts(draw_signal(1), 1, noise=0.0))
     (path.parent / "genes.bed").write_text("chr1\t1050000\t1080000\tALPHA\t0\t+\n")
     return path
 
@@ -81,7 +81,7 @@ def test_region_figure__takes_more_signals_by_name_and_values(store, drawn):
 
 def test_region_figure__refuses_a_difference_of_different_quantities(store, drawn, tmp_path):
     path = write_store(tmp_path / "other.zarr")
-    write_run(path, "A", "scores", draw_contacts(draw_signal(0), 0), target="akita")
+    write_prediction(path, "A", "scores", draw_contacts(draw_signal(0), 0), target="akita")
     with pytest.raises(FigureError, match="different quantities"):
         ez.region_figure(path, REGION, cell_types=["A"], runs=["scores"], difference=True)
     with pytest.raises(FigureError, match="a difference needs two maps"):

@@ -23,7 +23,7 @@ from epizarr.view.api import TILE_RUNS, ByteCache, StoreView
 from epizarr.view.pixels import read_stripes
 from epizarr.view.server import _ASSETS, open_server
 from tests._browser import find_browser, open_page
-from tests._runs import ASSEMBLY, BINSIZE, N_DIAGONALS, draw_contacts, draw_signal, write_run, write_store
+from tests._runs import ASSEMBLY, BINSIZE, N_DIAGONALS, draw_contacts, draw_signal, write_prediction, write_store
 
 GRID, FINE = ASSEMBLY.bins(BINSIZE), ASSEMBLY.bins(100)
 ICE, COUNT, RUN, CTCF = (
@@ -38,7 +38,7 @@ ICE, COUNT, RUN, CTCF = (
 def store(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("view")
     path = write_store(folder / "atlas.zarr")
-    write_run(path, "A", "first", draw_contacts(draw_signal(0), 0, noise=0.0))
+    write_prediction(path, "A", "first", draw_contacts(draw_signal(0), 0, noise=0.0))
     (folder / "genes.bed").write_text("chr1\t2400000\t2450000\tALPHA\t0\t+\nchr2\t5\t50\tBETA\t0\t-\n")
     return path
 

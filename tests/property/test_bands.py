@@ -150,3 +150,19 @@ def test_mean_of_runs__is_the_mean_of_what_is_known(square, n_diagonals, factor)
         for k, mean in enumerate(row):
             known = [v for v in stripes[run * factor : (run + 1) * factor, k] if not np.isnan(v)]
             np.testing.assert_allclose(mean, np.mean(known) if known else np.nan, rtol=1e-12)
+
+
+@given(squares(), st.integers(1, 30), st.integers(1, 9))
+def test_coarsen_band__means_and_sums_are_those_of_the_square(square, n_diagonals, factor):
+    band = bands.band_from_square(square, n_diagonals)
+    near = bands.square_from_band(band)
+    mean = bands.coarsen_band(band, factor, "mean")
+    total = bands.coarsen_band(band, factor, "sum")
+    upper = np.where(np.tri(len(square), dtype=bool).T, near, np.nan)
+    for row in range(len(mean)):
+        for k in range(mean.shape[1]):
+            a, b = slice(row * factor, (row + 1) * factor), slice((row + k) * factor, (row + k + 1) * factor)
+            known = near[a, b][~np.isnan(near[a, b])]
+            once = upper[a, b][~np.isnan(upper[a, b])]
+            np.testing.assert_allclose(mean[row, k], known.mean() if known.size else np.nan, rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(total[row, k], once.sum() if once.size else np.nan, rtol=1e-9, atol=1e-9)
