@@ -20,7 +20,7 @@ from epizarr.domains.regions import (
     read_regions,
     region_extents,
     touched_bins,
-    windows_in_bins,
+    chosen_windows,
 )
 from epizarr.genome import grid_of
 
@@ -58,8 +58,8 @@ def insulation(
 
     Returns
     -------
-    Dataset with dims ``("window", "bin")`` and coordinates ``window`` (bp), ``bin`` (id), ``chrom`` (name), ``start``, ``end``
-    (bp); the bins of the regions in their order.
+    Dataset with dims ``("window", "bin")`` and coordinates ``window`` (bp), ``bin`` (id), ``region`` (index), ``chrom`` (name),
+    ``start``, ``end`` (bp); the bins of the regions in their order.
 
     ``score``
         log2 of the mean over the region's median; NaN where no pixel is valid or the mean is 0.
@@ -88,7 +88,7 @@ def insulation(
     >>> ez.insulation(contacts.ice, [100_000, 250_000])  # doctest: +SKIP
     """
     grid = grid_of(band)
-    windows = windows_in_bins(windows_bp, grid.binsize, "insulation")
+    windows = [w // grid.binsize for w in chosen_windows(windows_bp, "insulation", grid.binsize)]
     largest = (band.sizes["diagonal"] + 1) // 2
     check_reach(
         f"insulation with a window of {max(windows) * grid.binsize:,} bp",
