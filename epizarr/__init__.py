@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from epizarr.bands import band_from_stripes, square_from_band, stripes_from_band
     from epizarr.cluster import open_client
     from epizarr.domains.insulation import insulation, insulation_boundaries
+    from epizarr.domains.separation import tad_boundaries, tad_domains, tad_separation
     from epizarr.domains.topdom import topdom, topdom_domains
     from epizarr.errors import EpizarrError
     from epizarr.evaluate import evaluate_run, write_report
@@ -71,6 +72,9 @@ _PUBLIC = {
     "detail_ratio": "epizarr.metrics.spectrum",
     "insulation": "epizarr.domains.insulation",
     "insulation_boundaries": "epizarr.domains.insulation",
+    "tad_separation": "epizarr.domains.separation",
+    "tad_boundaries": "epizarr.domains.separation",
+    "tad_domains": "epizarr.domains.separation",
     "topdom": "epizarr.domains.topdom",
     "topdom_domains": "epizarr.domains.topdom",
     "contact_figure": "epizarr.report.figures",

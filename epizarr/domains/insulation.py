@@ -17,10 +17,10 @@ from epizarr.domains.regions import (
     Regions,
     bin_coords,
     check_reach,
+    chosen_windows,
     read_regions,
     region_extents,
     touched_bins,
-    chosen_windows,
 )
 from epizarr.genome import grid_of
 
@@ -100,7 +100,7 @@ def insulation(
     scores, counts = [], []
     for region in read_regions(band, extents, 2 * max(windows) - 1):
         score, n_valid = insulation_scores(region.values, windows, min_diagonal=min_diagonal)
-        near = bad_distance(~touched_bins(region.values)) < min_bad_distance
+        near = bad_distance(~touched_bins(~np.isnan(region.values))) < min_bad_distance
         scores.append(np.where(near, np.nan, score))
         counts.append(n_valid)
     n_valid = np.concatenate(counts, axis=1)

@@ -131,10 +131,14 @@ def chosen_windows(windows: int | Sequence[int], what: str, multiple_of: int = 1
     return given
 
 
-def touched_bins(values: np.ndarray) -> np.ndarray:
-    """Which bins have a pixel that is not missing, as its first or second bin; bool, one a row of the band."""
-    known = ~np.isnan(values)
-    touched = known.any(axis=1)
-    for k in range(1, min(values.shape)):
-        touched[k:] |= known[:-k, k]
+def touched_bins(pixels: np.ndarray) -> np.ndarray:
+    """Which bins have a pixel, as its first or second bin, among those of a band that are True; bool, one a row."""
+    touched = pixels.any(axis=1)
+    for k in range(1, min(pixels.shape)):
+        touched[k:] |= pixels[:-k, k]
     return touched
+
+
+def with_contacts(values: np.ndarray) -> np.ndarray:
+    """Which bins of a region have a contact that is neither 0 nor missing; bool, one a row."""
+    return touched_bins(np.nan_to_num(values) != 0)

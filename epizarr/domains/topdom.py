@@ -14,7 +14,15 @@ import pandas as pd
 import xarray as xr
 
 from epizarr.domains.rank_test import PixelRanks, rank_test
-from epizarr.domains.regions import Regions, bin_coords, check_reach, chosen_windows, read_regions, region_extents
+from epizarr.domains.regions import (
+    Regions,
+    bin_coords,
+    check_reach,
+    chosen_windows,
+    read_regions,
+    region_extents,
+    with_contacts,
+)
 from epizarr.genome import grid_of
 
 #: A run of bins without a gap has to be longer than this.
@@ -116,7 +124,7 @@ def topdom_bins(
     extremum, pvalue = np.zeros(n, dtype=np.int8), np.ones(n)
     is_gap = np.ones(n, dtype=bool)
     ranks = PixelRanks.of(zscored_diagonals(values))
-    for lo, hi in _runs(np.flatnonzero(~_without_contacts(values, window))):
+    for lo, hi in _runs(np.flatnonzero(with_contacts(values[:, : window + 1]))):
         if hi - lo <= _MIN_RUN_BINS:
             continue
         is_gap[lo:hi] = False
@@ -141,15 +149,6 @@ def bin_signal(values: np.ndarray, window: int) -> np.ndarray:
         total[r:] += sums[: n - r, last] - sums[: n - r, r]
         count[r:] += counts[: n - r, last] - counts[: n - r, r]
     return np.divide(total, count, out=np.full(n, np.nan, dtype=np.longdouble), where=count > 0).astype(np.float64)
-
-
-def _without_contacts(values: np.ndarray, window: int) -> np.ndarray:
-    """Bins whose pixels within ``window`` bins are all 0 or missing."""
-    contact = np.nan_to_num(values[:, : window + 1]) != 0
-    touched = contact.any(axis=1)
-    for k in range(1, min(contact.shape)):
-        touched[k:] |= contact[:-k, k]
-    return ~touched
 
 
 def _runs(ids: np.ndarray) -> list[tuple[int, int]]:
