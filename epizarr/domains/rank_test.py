@@ -51,7 +51,7 @@ def rank_test(ranks: PixelRanks, tested: np.ndarray, others: np.ndarray) -> np.n
     ranks
         Pixels of a region.
     tested, others
-        Places of the two sets, int (pixels, 2): the row's distance from the bin, and the diagonal. Places off the region are missing.
+        Places of the two sets, int (pixels, 2): the row's distance from the bin, and the diagonal. Off the region is missing.
 
     Returns
     -------
@@ -96,10 +96,9 @@ def _smaller_pvalue(keys: np.ndarray, n_tested: np.ndarray, n_others: np.ndarray
     tested_before = np.concatenate([[0], np.cumsum(is_tested.ravel(), dtype=np.int64)])
     of_tested = (tested_before[first[tied] + group[tied].astype(np.int64)] - tested_before[first[tied]]).astype(float)
     rank_sum -= np.bincount(row, weights=of_tested * (members - of_tested) / 2, minlength=len(keys))
-    ties = np.bincount(row, weights=members**3 - members, minlength=len(keys))
     n_known = n_tested + n_others
     n_missing = size - n_known
-    ties -= n_missing**3 - n_missing
+    ties = np.bincount(row, weights=members**3 - members, minlength=len(keys)) - (n_missing**3 - n_missing)
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = n_tested * n_others / 12 * (n_known + 1 - ties / (n_known * (n_known - 1)))
         excess = rank_sum - n_tested * (n_tested + 1) / 2 - n_tested * n_others / 2

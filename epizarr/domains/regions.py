@@ -100,7 +100,7 @@ def check_reach(what: str, needed: int, band: xr.DataArray, largest: str) -> Non
 
 
 def bin_coords(grid: BinGrid, extents: Sequence[tuple[str, int, int]]) -> dict[str, tuple[str, np.ndarray]]:
-    """Coordinates along ``bin`` of the regions' bins, in their order: bin id, region's index, chromosome's name, start, end (bp)."""
+    """Coordinates of the regions' bins, in order: bin id, index of the region, name of the chromosome, start and end (bp)."""
     ids = np.concatenate([np.arange(lo, hi) for _, lo, hi in extents])
     code, start, end = grid.locate(ids)
     return {
@@ -133,7 +133,7 @@ def chosen_windows(windows: int | Sequence[int], what: str, multiple_of: int = 1
 
 def touched_bins(pixels: np.ndarray) -> np.ndarray:
     """Which bins have a pixel, as its first or second bin, among those of a band that are True; bool, one a row."""
-    touched = pixels.any(axis=1)
+    touched = np.asarray(pixels.any(axis=1))
     for k in range(1, min(pixels.shape)):
         touched[k:] |= pixels[:-k, k]
     return touched

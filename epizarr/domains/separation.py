@@ -1,8 +1,8 @@
 """HiCExplorer's TAD-separation score, and the boundaries and domains of hicFindTADs.
 
-Contacts become z-scores of their distance. The score of bin c is the mean z-score between the bins before c and those from c on,
-within a window, and belongs to the border before c. Bins without contacts are left out, and the gaps that they leave are closed by
-widening both neighbours.
+Contacts become z-scores of their distance. The score of bin c is the mean z-score between the bins before c and those from c
+on, within a window, and belongs to the border before c. Bins without contacts are left out, and the gaps that they leave are
+closed by widening both neighbours.
 
 Source: ALGORITHMS, section 4 (HiCExplorer 3.7.6); Ramírez et al. 2018, Nature Communications 9:189.
 """
@@ -83,8 +83,8 @@ def tad_separation(
     band
         Linear contacts of a whole genome, dims ``("bin", "diagonal")``; see :func:`epizarr.insulation`. NaN is a missing pixel.
     min_depth_bp, max_depth_bp, step_bp
-        Smallest and largest window and the step between them. Defaults follow from the bin size (at 10 kb: 100 kb, 400 kb, 20 kb).
-        The largest reads twice its bins in diagonals.
+        Smallest and largest window and the step between them. Defaults follow from the bin size (at 10 kb: 100, 400, 20 kb). The
+        largest reads twice its bins in diagonals.
     min_boundary_bp
         A minimum is followed by no lower value within this distance. Default: four bins.
     delta
@@ -92,8 +92,7 @@ def tad_separation(
     significance, correction
         Threshold of the p-values: of the false discovery rate, of p-values times the number of minima, or as they are.
     bad_bin
-        Bins to leave out, bool with dim ``bin``. Default: those without contacts in the band. The original leaves out those without
-        contacts anywhere.
+        Bins to leave out, bool with dim ``bin``, such as a store's ``bad_bin``. Default: those without contacts in the band.
     regions
         Regions, each on its own. Default: every chromosome. The correction is for the minima of all regions.
 
@@ -111,8 +110,8 @@ def tad_separation(
     ``is_minimum``
         Whether the mean score has a local minimum there.
     ``delta``, ``pvalue``
-        At minima: how much lower the score is than around it, and whether contacts across the border are fewer or more than across
-        those ``min_depth_bp`` before or after it. NaN elsewhere and where the region ends too near.
+        At minima: how much lower the score is than around it, and the test of contacts across the border against those across
+        the borders ``min_depth_bp`` before and after it. NaN elsewhere and where the region ends too near.
     ``is_boundary``
         Whether the border before the bin is one.
 
@@ -125,10 +124,10 @@ def tad_separation(
 
     Notes
     -----
-    z-scores of distances that the band does not hold are missing. They occur next to gaps only, if it holds less than 3.75 times the
-    largest depth; with that much everything is as in the original. Two of its traits are not kept: its search for minima
-    looks ahead past a chromosome's end, and it leaves out the first extremum of the first chromosome only. Here both are done
-    for each region alone, so that the order of chromosomes changes nothing.
+    A band that holds 3.75 times the largest depth gives the scores of the original. In a narrower one, pixels across gaps may be
+    missing. Two traits of the original are not kept: its search for minima looks ahead past a chromosome's end, and it leaves
+    out the first extremum of the first chromosome only. Here both are done for each region alone, so that the order of
+    chromosomes changes nothing.
 
     Computed when called, region by region; memory is five times a region's band of 3.75 largest depths in float64.
     """
@@ -179,8 +178,8 @@ def _depths(binsize: int, low: int | None, high: int | None, step: int | None) -
     )
     if low < 3 * binsize or high < 5 * binsize or step < binsize or low > high:
         raise ValueError(
-            f"tad_separation: min_depth_bp {low:,}, max_depth_bp {high:,}, step_bp {step:,} at bins of {binsize:,} bp; needed are at "
-            f"least 3, 5 and 1 bins ({3 * binsize:,}, {5 * binsize:,}, {binsize:,} bp), and a minimum that is not above the maximum."
+            f"tad_separation: min_depth_bp {low:,}, max_depth_bp {high:,}, step_bp {step:,} at bins of {binsize:,} bp; needed "
+            f"are at least {3 * binsize:,}, {5 * binsize:,} and {binsize:,} bp, and a minimum that is not above the maximum."
         )
     return low, high, step
 
@@ -215,7 +214,8 @@ def _separate(
     }
     if not len(joined.kept):
         return found
-    scores = np.stack([_diamond_means(joined, window) for window in windows])
+    sums = _row_sums(joined.z)
+    scores = np.stack([_diamond_means(joined, sums, window) for window in windows])
     score = scores.mean(axis=0)
     # Where a window has no score, the minima are sought among the others, as if the bin were not there.
     usable = np.flatnonzero(~np.isnan(score))
@@ -283,28 +283,30 @@ def _zscores(values: np.ndarray, keep: np.ndarray, n_distances: int) -> np.ndarr
     return z
 
 
-def _diamond_means(joined: _Joined, window_bp: int) -> np.ndarray:
+def _row_sums(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cumulative sums along each row, from 0, of known z-scores, their number, and the number on constant diagonals."""
+    known = np.isfinite(z)
+    sums = []
+    for values in (np.where(known, z, 0.0), known, np.isinf(z)):
+        sums.append(np.zeros((z.shape[0], z.shape[1] + 1)))
+        np.cumsum(values, axis=1, out=sums[-1][:, 1:])
+    return sums[0], sums[1], sums[2]
+
+
+def _diamond_means(joined: _Joined, sums: tuple[np.ndarray, np.ndarray, np.ndarray], window_bp: int) -> np.ndarray:
     """Mean z-score of each bin's diamond; 0 where it is empty, NaN where nothing is known or it meets a constant diagonal."""
     first, last = joined.reach(window_bp)
     n, width = joined.z.shape
     bins = np.arange(n)
-    known = np.isfinite(joined.z)
-    sums = {
-        "total": np.where(known, joined.z, 0.0),
-        "known": known.astype(np.float64),
-        "constant": np.isinf(joined.z).astype(np.float64),
-    }
-    found = {name: np.zeros(n) for name in sums}
-    size = (bins - first) * (last - bins)
-    for name, values in sums.items():
-        row_sums = np.zeros((n, width + 1))
-        np.cumsum(values, axis=1, out=row_sums[:, 1:])
-        for r in range(1, int((bins - first).max()) + 1):
-            at = bins[bins - first >= r]
-            found[name][at] += row_sums[at - r, np.minimum(last[at] - at + r, width)] - row_sums[at - r, r]
-    mean = np.divide(found["total"], found["known"], out=np.full(n, np.nan), where=found["known"] > 0)
-    mean[size == 0] = 0.0
-    mean[found["constant"] > 0] = np.nan
+    total, known, constant = np.zeros(n), np.zeros(n), np.zeros(n)
+    for r in range(1, int((bins - first).max()) + 1):
+        at = bins[bins - first >= r]
+        to = np.minimum(last[at] - at + r, width)
+        for found, row_sums in zip((total, known, constant), sums, strict=True):
+            found[at] += row_sums[at - r, to] - row_sums[at - r, r]
+    mean = np.divide(total, known, out=np.full(n, np.nan), where=known > 0)
+    mean[(bins == first) | (last == bins)] = 0.0
+    mean[constant > 0] = np.nan
     return mean
 
 

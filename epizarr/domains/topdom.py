@@ -175,7 +175,8 @@ def local_extrema(signal: np.ndarray) -> np.ndarray:
     scale = np.abs(step).mean()
     if scale == 0:
         return extremum
-    y = np.cumsum(np.concatenate([signal[:1], step / scale]))
+    # The original begins with the signal's own first value, which changes nothing but the rounding.
+    y = np.cumsum(np.concatenate([[0.0], step / scale]))
     corners = _corners(y)
     if len(corners) <= 2 or len(corners) == n:
         return extremum
@@ -238,6 +239,24 @@ def border_pvalues(ranks: PixelRanks, window: int) -> np.ndarray:
     before = [(-r, k) for r in range(1, window + 1) for k in range(1, r + 1)]
     after = [(r, k) for r in range(1, window) for k in range(1, window - r + 1)]
     return rank_test(ranks, np.array(across), np.array([*before, *after]))
+
+
+def topdom_boundaries(called: xr.Dataset) -> pd.DataFrame:
+    """List the boundaries of :func:`topdom`: its significant minima, each the bin before a border.
+
+    Returns
+    -------
+    Table with columns ``chrom``, ``start``, ``end`` (bp, of the bin), ``window`` (bins), ``signal``, ``pvalue``; by window, then
+    in the order of the bins.
+    """
+    window, at = np.nonzero(called["extremum"].values == -1)
+    return pd.DataFrame(
+        {
+            **{name: called[name].values[at] for name in ("chrom", "start", "end")},
+            "window": called["window"].values[window],
+            **{name: called[name].values[window, at] for name in ("signal", "pvalue")},
+        }
+    )
 
 
 def topdom_domains(called: xr.Dataset) -> pd.DataFrame:
