@@ -54,7 +54,8 @@ class DomainAgreement:
     n_bins
         Bins in a domain of both.
     jaccard
-        Pairs of bins that share a domain in both, over those that do in at least one; NaN if there are none.
+        Pairs of bins that share a domain in both, over those that do in at least one; NaN if there are none. A domain has as many
+        pairs as the square of its length, so that the longest weigh most.
     variation_of_information
         Bits by which either partition is uncertain given the other, 0 if they are equal; NaN without bins.
     """

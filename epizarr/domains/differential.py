@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.stats import ranksums
 
+from epizarr.domains.rank_test import rank_sums
 from epizarr.domains.regions import read_regions
 from epizarr.errors import AssemblyMismatchError
 from epizarr.genome import BinGrid, Region, grid_of
@@ -149,7 +149,7 @@ def _compare(target: np.ndarray, control: np.ndarray) -> list[float]:
     n = len(x)
     if not n:
         return [0, *[np.nan] * 4]
-    statistic, pvalue = ranksums(x, y)
+    statistic, pvalue = rank_sums(x, y)
     effect = 2 * statistic * np.sqrt(n * n * (2 * n + 1) / 12) / (n * n)
     ratio = np.log2(x.mean() / y.mean()) if x.mean() > 0 and y.mean() > 0 else np.nan
-    return [n, float(statistic), float(pvalue), float(effect), float(ratio)]
+    return [n, statistic, pvalue, float(effect), float(ratio)]

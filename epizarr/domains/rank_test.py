@@ -1,15 +1,27 @@
-"""Wilcoxon rank-sum tests at every bin of a band: one set of pixels around the bin against another.
+"""Wilcoxon rank-sum tests: of two samples, and of two sets of pixels around every bin of a band.
 
-The pixels of a band are ranked once. At each bin, small integers are sorted, many bins at a time.
+For the latter, the pixels of a band are ranked once. At each bin, small integers are sorted, many bins at a time.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr
+from scipy.stats import rankdata
 
 #: Pixels that are sorted at a time, and so the memory: 40 bytes each.
 _BATCH_PIXELS = 1 << 21
+
+
+def rank_sums(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Two-sided rank-sum test of two samples: statistic (normal under equality) and p-value, without correction for ties.
+
+    As ``scipy.stats.ranksums``, which takes a millisecond a call.
+    """
+    n, m = len(x), len(y)
+    excess = rankdata(np.concatenate([x, y]))[:n].sum() - n * (n + m + 1) / 2
+    statistic = excess / np.sqrt(n * m * (n + m + 1) / 12)
+    return float(statistic), float(2 * ndtr(-abs(statistic)))
 
 
 @dataclass(frozen=True)

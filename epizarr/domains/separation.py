@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.stats import ranksums
 
+from epizarr.domains.rank_test import rank_sums
 from epizarr.domains.regions import (
     RegionBand,
     Regions,
@@ -229,7 +229,7 @@ def _separate(
         here = joined.diamond(centre, first, last)
         beside = [joined.diamond(int(side[centre]), first, last) for side in (first, last)]
         if len(here) and all(len(b) for b in beside):
-            found["pvalue"][joined.kept[centre]] = min(float(ranksums(here, b).pvalue) for b in beside)
+            found["pvalue"][joined.kept[centre]] = min(rank_sums(here, b)[1] for b in beside)
     found["is_minimum"][joined.kept[minima]] = True
     return found
 

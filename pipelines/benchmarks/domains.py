@@ -1,7 +1,7 @@
-"""Insulation and TopDom on one simulated chromosome: seconds, and peak memory above the band's.
+"""Insulation, TopDom and TAD separation on one simulated chromosome: seconds, and peak memory above the band's.
 
-Counts fall off as 1 / distance, are twice as many within domains, and are drawn for every pixel within 1 Mb at 10 kb; a twentieth
-of the bins, in runs, has none. The original TopDom is a program in R that takes the square matrix, so it is not run here. Usage::
+Counts fall off as 1 / distance, are twice as many within domains, and are drawn for every pixel within 2 Mb at 10 kb; a twentieth
+of the domains has none. The original TopDom is a program in R that takes the square matrix, so it is not run here. Usage::
 
     python pipelines/benchmarks/domains.py [--bins 25000] [--windows 10 20 30 40 50] [--depth 200] [--seed 0]
 """
@@ -19,7 +19,7 @@ import xarray as xr
 
 import epizarr as ez
 
-BINSIZE = 10_000
+BINSIZE, N_DIAGONALS = 10_000, 200
 TARGET_S = 60
 
 
@@ -46,21 +46,23 @@ def peak_gb() -> float:
 
 
 def measure(name: str, n_bins: int, windows: list[int], depth: float, seed: int) -> dict[str, Any]:
-    """Time one caller at all windows."""
-    band = draw_band(n_bins, 2 * max(windows), depth, np.random.default_rng(seed))
+    """Time one caller, at all windows where it takes some."""
+    band = draw_band(n_bins, N_DIAGONALS, depth, np.random.default_rng(seed))
     before = peak_gb()
     began = time.perf_counter()
     if name == "insulation":
         calls = ez.insulation_boundaries(ez.insulation(band, [w * BINSIZE for w in windows]))
-    else:
+    elif name == "topdom":
         calls = ez.topdom_domains(ez.topdom(band, windows))
+    else:
+        calls = ez.tad_boundaries(ez.tad_separation(band))
     seconds = time.perf_counter() - began
     return {"name": name, "s": seconds, "rows": len(calls), "gb": peak_gb() - before}
 
 
 def compute(n_bins: int, windows: list[int], depth: float, seed: int) -> Iterator[dict[str, Any]]:
     """Run each caller in a fresh process, so that its peak memory can be told."""
-    for name in ("insulation", "topdom"):
+    for name in ("insulation", "topdom", "separation"):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             yield pool.apply(measure, (name, n_bins, windows, depth, seed))
 
