@@ -79,7 +79,7 @@ def insulation(
 
     Notes
     -----
-    Computed when called, region by region: memory is four times a region's band of 2 W - 1 diagonals in float64 (40 MB for a
+    Computed when called, region by region: memory is five times a region's band of 2 W - 1 diagonals in float64 (50 MB for a
     human chromosome of 25,000 bins and W = 25).
 
     Examples

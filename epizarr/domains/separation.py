@@ -129,7 +129,7 @@ def tad_separation(
     out the first extremum of the first chromosome only. Here both are done for each region alone, so that the order of
     chromosomes changes nothing.
 
-    Computed when called, region by region; memory is five times a region's band of 3.75 largest depths in float64.
+    Computed when called, region by region; memory is six times a region's band in float64.
     """
     grid = grid_of(band)
     low, high, step = _depths(grid.binsize, min_depth_bp, max_depth_bp, step_bp)
@@ -242,13 +242,14 @@ def _join(
     z-scores are those of distances up to ``n_distances``, inclusive, and 0 beyond; they are gathered at fewer than ``n_offsets``.
     """
     kept = np.flatnonzero(keep)
+    origin = start[0]
     start, end = start[kept].copy(), end[kept].copy()
     if not len(kept):
         return _Joined(kept, start, end, np.zeros((0, 0)))
     z = _zscores(values[:, : n_distances + 1], keep, n_distances)
     place = start[1:] - (start[1:] - end[:-1]) // 2
     start[1:], end[:-1] = place, place
-    start[0] = 0
+    start[0] = origin
     offsets = np.full((len(kept), n_offsets), np.nan)
     for q in range(min(n_offsets, len(kept))):
         distance = kept[q:] - kept[: len(kept) - q]

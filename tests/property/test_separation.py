@@ -116,6 +116,17 @@ def test_tad_separation__of_one_chromosome_equals_that_of_a_region(genome):
     assert whole.drop_vars("bin").identical(alone.drop_vars("bin"))
 
 
+def test_tad_separation__of_a_region_stays_within_it(genome):
+    found = tad_separation(_genome_band(genome, ["chr1"]), **DEPTHS, regions=["chr1:40,000-90,000"])
+    square = genome["chr1"][40:90, 40:90]
+    alone = tad_separation(
+        band_array(band_from_squares({"c": square}, 23), Assembly.from_table("t", [("c", 50_000)]).bins(BINSIZE)),
+        **DEPTHS,
+    )
+    np.testing.assert_array_equal(found["scores"], alone["scores"])
+    np.testing.assert_array_equal(found["joined_start"], alone["joined_start"] + 40_000)
+
+
 @settings(max_examples=4)
 @given(st.integers(1, 150))
 def test_tad_separation__is_the_same_for_any_chunks(genome, chunk):
