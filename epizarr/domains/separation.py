@@ -228,7 +228,8 @@ def _separate(
     for centre in minima.tolist():
         here = joined.diamond(centre, first, last)
         beside = [joined.diamond(int(side[centre]), first, last) for side in (first, last)]
-        if len(here) and all(len(b) for b in beside):
+        # A constant diagonal has no z-scores to rank.
+        if all(len(diamond) and np.isfinite(diamond).all() for diamond in (here, *beside)):
             found["pvalue"][joined.kept[centre]] = min(rank_sums(here, b)[1] for b in beside)
     found["is_minimum"][joined.kept[minima]] = True
     return found
