@@ -10,7 +10,7 @@ from scipy.special import ndtr
 from scipy.stats import rankdata
 
 #: Pixels that are sorted at a time, and so the memory: 40 bytes each.
-_BATCH_PIXELS = 1 << 21
+_BATCH_PIXELS = 1 << 19
 
 
 def rank_sums(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -92,25 +92,31 @@ def rank_test(ranks: PixelRanks, tested: np.ndarray, others: np.ndarray) -> np.n
 
 
 def _smaller_pvalue(keys: np.ndarray, n_tested: np.ndarray, n_others: np.ndarray) -> np.ndarray:
-    """p-values from sorted keys: twice the rank, plus 1 for a tested pixel."""
-    size = keys.shape[1]
+    """p-values from sorted keys, a row a test: twice the rank, plus 1 for a tested pixel."""
+    n_rows, size = keys.shape
+    row_start = np.arange(n_rows) * size
+    # Places of the tested pixels; their numbers in each row are known.
     is_tested = (keys & 1).astype(bool)
-    rank_sum = is_tested @ np.arange(1.0, size + 1)
+    upto = np.concatenate([[0], np.cumsum(n_tested).astype(np.int64)])
+    place_sums = np.concatenate([[0], np.cumsum(np.flatnonzero(is_tested))])
+    rank_sum = place_sums[upto[1:]] - place_sums[upto[:-1]] - (row_start - 1) * n_tested
     # Equal values share their mean rank. The tested ones of a group stand behind its others.
-    ranks = keys >> 1
-    starts = np.ones(keys.shape, dtype=bool)
-    np.not_equal(ranks[:, 1:], ranks[:, :-1], out=starts[:, 1:])
-    first = np.flatnonzero(starts)
-    group = np.diff(np.append(first, keys.size)).astype(np.float64)
-    tied = np.flatnonzero(group > 1)
-    row = first[tied] // size
-    members = group[tied]
-    tested_before = np.concatenate([[0], np.cumsum(is_tested.ravel(), dtype=np.int64)])
-    of_tested = (tested_before[first[tied] + group[tied].astype(np.int64)] - tested_before[first[tied]]).astype(float)
-    rank_sum -= np.bincount(row, weights=of_tested * (members - of_tested) / 2, minlength=len(keys))
+    ties = np.zeros(n_rows)
+    same = np.zeros(keys.shape, dtype=bool)
+    np.equal(keys[:, 1:] >> 1, keys[:, :-1] >> 1, out=same[:, :-1])
+    tied = np.flatnonzero(same)
+    if len(tied):
+        breaks = np.flatnonzero(np.diff(tied) > 1)
+        first, last = tied[np.concatenate([[0], breaks + 1])], tied[np.append(breaks, -1)] + 1
+        before = np.cumsum(is_tested.ravel(), dtype=np.int32)
+        of_tested = (before[last] - before[first] + is_tested.ravel()[first]).astype(np.float64)
+        members = (last - first + 1).astype(np.float64)
+        row = first // size
+        rank_sum = rank_sum - np.bincount(row, weights=of_tested * (members - of_tested) / 2, minlength=n_rows)
+        ties = np.bincount(row, weights=members**3 - members, minlength=n_rows)
     n_known = n_tested + n_others
     n_missing = size - n_known
-    ties = np.bincount(row, weights=members**3 - members, minlength=len(keys)) - (n_missing**3 - n_missing)
+    ties = ties - (n_missing**3 - n_missing)  # they are the last group
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = n_tested * n_others / 12 * (n_known + 1 - ties / (n_known * (n_known - 1)))
         excess = rank_sum - n_tested * (n_tested + 1) / 2 - n_tested * n_others / 2
