@@ -113,10 +113,10 @@ def _smaller_pvalue(keys: np.ndarray, n_tested: np.ndarray, n_others: np.ndarray
         members = (last - first + 1).astype(np.float64)
         row = first // size
         rank_sum = rank_sum - np.bincount(row, weights=of_tested * (members - of_tested) / 2, minlength=n_rows)
-        ties = np.bincount(row, weights=members**3 - members, minlength=n_rows)
+        ties += np.bincount(row, weights=members**3 - members, minlength=n_rows)
     n_known = n_tested + n_others
     n_missing = size - n_known
-    ties = ties - (n_missing**3 - n_missing)  # they are the last group
+    ties -= n_missing**3 - n_missing  # they are the last group
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = n_tested * n_others / 12 * (n_known + 1 - ties / (n_known * (n_known - 1)))
         excess = rank_sum - n_tested * (n_tested + 1) / 2 - n_tested * n_others / 2
