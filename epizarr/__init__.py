@@ -12,6 +12,7 @@ __version__ = version("epizarr")
 if TYPE_CHECKING:
     from epizarr.bands import band_from_stripes, square_from_band, stripes_from_band
     from epizarr.cluster import open_client
+    from epizarr.domains.boundaries import boundary_agreement, domain_agreement, score_correlation
     from epizarr.domains.differential import differential_domains, split_conserved
     from epizarr.domains.insulation import insulation, insulation_boundaries
     from epizarr.domains.scores import domain_scores
@@ -83,6 +84,9 @@ _PUBLIC = {
     "differential_domains": "epizarr.domains.differential",
     "split_conserved": "epizarr.domains.differential",
     "domain_scores": "epizarr.domains.scores",
+    "boundary_agreement": "epizarr.domains.boundaries",
+    "domain_agreement": "epizarr.domains.boundaries",
+    "score_correlation": "epizarr.domains.boundaries",
     "contact_figure": "epizarr.report.figures",
     "distance_figure": "epizarr.report.figures",
     "variables_figure": "epizarr.report.variables",

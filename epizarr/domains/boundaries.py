@@ -173,39 +173,42 @@ def _entropy(share: np.ndarray) -> float:
     return float(-(share * np.log2(share)).sum())
 
 
-def insulation_correlation(a: xr.Dataset, b: xr.Dataset) -> xr.Dataset:
-    """Correlation of two insulation scores over the bins where both are defined.
+def score_correlation(a: xr.DataArray, b: xr.DataArray) -> xr.Dataset:
+    """Correlation of two maps' scores over the bins where both are defined.
 
     Parameters
     ----------
     a, b
-        From :func:`epizarr.insulation`, of the same bins and windows.
+        Scores with dim ``bin`` and perhaps others, of the same bins and windows: ``score`` of :func:`epizarr.insulation` or
+        :func:`epizarr.tad_separation`, ``signal`` of :func:`epizarr.topdom`.
 
     Returns
     -------
-    Dataset with dim ``window``: ``pearson`` and ``spearman``, NaN where undefined, and ``n_bins``.
+    Dataset with the dims but ``bin``: ``pearson`` and ``spearman``, NaN where undefined, and ``n_bins``.
 
     Raises
     ------
     ValueError
         If bins or windows differ.
     """
-    if not all(np.array_equal(a[dim].values, b[dim].values) for dim in ("bin", "window")):
+    if a.dims != b.dims or any(not np.array_equal(a[dim].values, b[dim].values) for dim in a.dims):
         raise ValueError(
-            f"insulation_correlation: one map has {a.sizes['bin']:,} bins and windows {a['window'].values.tolist()}, the other "
-            f"{b.sizes['bin']:,} and {b['window'].values.tolist()}; compute both with the same regions and windows."
+            f"score_correlation: one score has {dict(a.sizes)}, the other {dict(b.sizes)}, or their bins or windows differ; "
+            "compute both with the same regions and windows."
         )
-    n_windows = a.sizes["window"]
-    pearson, spearman = np.full(n_windows, np.nan), np.full(n_windows, np.nan)
-    n_bins = np.zeros(n_windows, dtype=np.int64)
-    for w, (x, y) in enumerate(zip(a["score"].values, b["score"].values, strict=True)):
+    rest = [dim for dim in a.dims if dim != "bin"]
+    a, b = a.transpose(*rest, "bin"), b.transpose(*rest, "bin")
+    shape = a.shape[:-1]
+    pearson, spearman, n_bins = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=np.int64)
+    for at in np.ndindex(shape):
+        x, y = a.values[at], b.values[at]
         both = ~(np.isnan(x) | np.isnan(y))
         x, y = x[both], y[both]
-        n_bins[w] = len(x)
+        n_bins[at] = len(x)
         if len(x) > 1 and np.ptp(x) > 0 and np.ptp(y) > 0:
-            pearson[w] = np.corrcoef(x, y)[0, 1]
-            spearman[w] = np.corrcoef(rankdata(x), rankdata(y))[0, 1]
+            pearson[at] = np.corrcoef(x, y)[0, 1]
+            spearman[at] = np.corrcoef(rankdata(x), rankdata(y))[0, 1]
     return xr.Dataset(
-        {"pearson": ("window", pearson), "spearman": ("window", spearman), "n_bins": ("window", n_bins)},
-        coords={"window": a["window"]},
+        {"pearson": (rest, pearson), "spearman": (rest, spearman), "n_bins": (rest, n_bins)},
+        coords={dim: a[dim].values for dim in rest},
     )

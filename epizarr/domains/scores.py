@@ -6,15 +6,19 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from epizarr.domains.boundaries import boundary_agreement, domain_agreement, insulation_correlation
+from epizarr.domains.boundaries import boundary_agreement, domain_agreement, score_correlation
 from epizarr.domains.insulation import insulation, insulation_boundaries
 from epizarr.domains.regions import Regions
+from epizarr.domains.separation import tad_boundaries, tad_domains, tad_separation
 from epizarr.domains.topdom import topdom, topdom_boundaries, topdom_domains
 from epizarr.errors import AssemblyMismatchError
-from epizarr.genome import BinGrid, grid_of
+from epizarr.genome import grid_of
 
 #: The paper's windows of TopDom, 10 to 50 bins of 10 kb.
 WINDOWS_BP = (100_000, 200_000, 300_000, 400_000, 500_000)
+#: Name of a score -> attribute of what compares two maps' boundaries or domains.
+_BOUNDARY_SCORES = {"precision": "precision", "recall": "recall", "f1": "f1", "found": "n_found", "true": "n_true"}
+_DOMAIN_SCORES = {"jaccard": "jaccard", "variation": "variation_of_information"}
 
 
 def domain_scores(
@@ -24,6 +28,7 @@ def domain_scores(
     windows_bp: int | Sequence[int] = WINDOWS_BP,
     tolerance_bins: int = 2,
     min_diagonal: int = 2,
+    max_depth_bp: int | None = None,
     regions: Regions = None,
 ) -> xr.Dataset:
     """Score a predicted map's insulation, boundaries and domains against the true map's, for several windows.
@@ -39,21 +44,22 @@ def domain_scores(
         A boundary matches one that is not farther away.
     min_diagonal
         First diagonal that counts for insulation.
+    max_depth_bp
+        Largest window of the TAD-separation score. Default: HiCExplorer's for the bin size.
     regions
         Regions, each on its own. Default: every chromosome.
 
     Returns
     -------
-    Dataset with dim ``window`` (bp).
+    Dataset with dim ``window`` (bp). Names begin with ``insulation_``, ``topdom_`` or, without windows, ``separation_``; only
+    domains are not defined for insulation.
 
-    ``insulation_pearson``, ``insulation_spearman``, ``insulation_bins``
-        Correlation of the scores over the bins where both maps have one.
-    ``insulation_precision``, ``insulation_recall``, ``insulation_f1``, and the same of ``topdom_``
-        Boundaries, matched one to one; NaN where undefined.
-    ``topdom_jaccard``, ``topdom_variation``
-        Agreement of TopDom's domains: Jaccard index of the pairs of bins in one domain, variation of information in bits.
-    ``insulation_found``, ``insulation_true``, and the same of ``topdom_``
-        Numbers of boundaries.
+    ``…_pearson``, ``…_spearman``, ``…_bins``
+        Correlation of the scores over the bins where both maps have one, and their number.
+    ``…_precision``, ``…_recall``, ``…_f1``, ``…_found``, ``…_true``
+        Boundaries, matched one to one, NaN where undefined; and their numbers.
+    ``…_jaccard``, ``…_variation``
+        Agreement of domains: Jaccard index of the pairs of bins in one domain, variation of information in bits.
 
     Raises
     ------
@@ -75,30 +81,61 @@ def domain_scores(
             f"{grid_of(prediction).binsize:,} bp of {grid.assembly.name!r} and {grid_of(prediction).assembly.name!r}."
         )
     truth, prediction = _common_pixels(truth, prediction)
-    insulated = [
-        insulation(band, windows_bp, regions=regions, min_diagonal=min_diagonal) for band in (prediction, truth)
-    ]
+    maps = (prediction, truth)
+    insulated = [insulation(band, windows_bp, regions=regions, min_diagonal=min_diagonal) for band in maps]
     windows = insulated[0]["window"].values
-    called = [topdom(band, (windows // grid.binsize).tolist(), regions=regions) for band in (prediction, truth)]
-    correlation = insulation_correlation(*insulated)
-    found = {f"insulation_{name}": correlation[name].values for name in ("pearson", "spearman")}
-    found["insulation_bins"] = correlation["n_bins"].values
-    borders = [insulation_boundaries(each) for each in insulated]
-    found |= _agreement("insulation", borders, windows, grid, tolerance_bins)
-    borders = [topdom_boundaries(each) for each in called]
-    found |= _agreement("topdom", borders, windows // grid.binsize, grid, tolerance_bins)
-    domains, true_domains = (topdom_domains(each) for each in called)
-    partitions = [
-        domain_agreement(domains[domains["window"] == window], true_domains[true_domains["window"] == window], grid)
-        for window in windows // grid.binsize
-    ]
-    found["topdom_jaccard"] = np.array([each.jaccard for each in partitions])
-    found["topdom_variation"] = np.array([each.variation_of_information for each in partitions])
+    in_bins = windows // grid.binsize
+    called = [topdom(band, in_bins.tolist(), regions=regions) for band in maps]
+    separated = [tad_separation(band, max_depth_bp=max_depth_bp, regions=regions) for band in maps]
+    found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    for caller, each, score in (
+        ("insulation", insulated, "score"),
+        ("topdom", called, "signal"),
+        ("separation", separated, "score"),
+    ):
+        correlation = score_correlation(each[0][score], each[1][score])
+        for name in ("pearson", "spearman", "bins"):
+            variable = correlation["n_bins" if name == "bins" else name]
+            found[f"{caller}_{name}"] = (tuple(str(dim) for dim in variable.dims), variable.values)
+    tables = {
+        "insulation": [_by_window(insulation_boundaries(each), windows) for each in insulated],
+        "topdom": [_by_window(topdom_boundaries(each), in_bins) for each in called],
+        "separation": [[tad_boundaries(each).assign(start=lambda t: t["position"])] for each in separated],
+    }
+    for caller, (predicted, true) in tables.items():
+        agreed = [
+            boundary_agreement(p, t, binsize=grid.binsize, tolerance_bins=tolerance_bins)
+            for p, t in zip(predicted, true, strict=True)
+        ]
+        for name, attribute in _BOUNDARY_SCORES.items():
+            found[f"{caller}_{name}"] = _along(caller, [getattr(each, attribute) for each in agreed])
+    tables = {
+        "topdom": [_by_window(topdom_domains(each), in_bins) for each in called],
+        "separation": [[tad_domains(each)] for each in separated],
+    }
+    for caller, (predicted, true) in tables.items():
+        shared = [domain_agreement(p, t, grid) for p, t in zip(predicted, true, strict=True)]
+        for name, attribute in _DOMAIN_SCORES.items():
+            found[f"{caller}_{name}"] = _along(caller, [getattr(each, attribute) for each in shared])
     return xr.Dataset(
-        {name: ("window", values) for name, values in found.items()},
+        found,
         coords={"window": ("window", windows, {"units": "bp"})},
-        attrs={"tolerance_bins": tolerance_bins, "min_diagonal": min_diagonal},
+        attrs={
+            "tolerance_bins": tolerance_bins,
+            "min_diagonal": min_diagonal,
+            "separation_windows_bp": separated[0]["window"].values.tolist(),
+        },
     )
+
+
+def _by_window(table: pd.DataFrame, windows: np.ndarray) -> list[pd.DataFrame]:
+    """Rows of each window."""
+    return [table[table["window"] == window] for window in windows]
+
+
+def _along(caller: str, values: list[float]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Values by window, or the one of a caller without windows."""
+    return ((), np.array(values[0])) if caller == "separation" else (("window",), np.array(values))
 
 
 def _common_pixels(*bands: xr.DataArray) -> list[xr.DataArray]:
@@ -111,24 +148,3 @@ def _common_pixels(*bands: xr.DataArray) -> list[xr.DataArray]:
     for band in cut[1:]:
         known = known & band.notnull()
     return [band.where(known).assign_attrs(band.attrs) for band in cut]
-
-
-def _agreement(
-    caller: str, borders: Sequence[pd.DataFrame], windows: np.ndarray, grid: BinGrid, tolerance_bins: int
-) -> dict[str, np.ndarray]:
-    """Agreement of found and true boundaries at each window."""
-    each = [
-        boundary_agreement(
-            *(table[table["window"] == window] for table in borders),
-            binsize=grid.binsize,
-            tolerance_bins=tolerance_bins,
-        )
-        for window in windows
-    ]
-    return {
-        f"{caller}_precision": np.array([agreement.precision for agreement in each]),
-        f"{caller}_recall": np.array([agreement.recall for agreement in each]),
-        f"{caller}_f1": np.array([agreement.f1 for agreement in each]),
-        f"{caller}_found": np.array([agreement.n_found for agreement in each]),
-        f"{caller}_true": np.array([agreement.n_true for agreement in each]),
-    }

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from epizarr.domains.boundaries import boundary_agreement, domain_agreement, domain_labels, insulation_correlation
+from epizarr.domains.boundaries import boundary_agreement, domain_agreement, domain_labels, score_correlation
 from epizarr.domains.insulation import insulation
 from epizarr.errors import RegionError
 from epizarr.genome import Assembly
@@ -63,26 +63,26 @@ def squares():
     return {"chr1": random_square(rng, 30), "chr2": random_square(rng, 10, 0.0)}
 
 
-def test_insulation_correlation__is_one_for_scaled_contacts(squares):
+def test_score_correlation__is_one_for_scaled_contacts(squares):
     band = band_from_squares(squares, 11)
     one, other = insulation(band_array(band, GRID), [300, 500]), insulation(band_array(band * 3, GRID), [300, 500])
-    got = insulation_correlation(one, other)
+    got = score_correlation(one["score"], other["score"])
     np.testing.assert_allclose(got["pearson"], 1)
     np.testing.assert_allclose(got["spearman"], 1)
     assert (got["n_bins"] == (~np.isnan(one["score"])).sum("bin")).all()
 
 
-def test_insulation_correlation__equals_numpy_over_common_bins(squares):
+def test_score_correlation__equals_numpy_over_common_bins(squares):
     one = insulation(band_array(band_from_squares(squares, 11), GRID), 300)
     other = one.copy()
     other["score"] = one["score"].copy(data=np.random.default_rng(0).normal(size=one["score"].shape))
     other["score"][0, :7] = np.nan
     both = ~np.isnan(one["score"].values[0]) & ~np.isnan(other["score"].values[0])
     expected = np.corrcoef(one["score"].values[0, both], other["score"].values[0, both])[0, 1]
-    assert float(insulation_correlation(one, other)["pearson"][0]) == pytest.approx(expected)
+    assert float(score_correlation(one["score"], other["score"])["pearson"][0]) == pytest.approx(expected)
 
 
-def test_insulation_correlation__refuses_other_windows(squares):
+def test_score_correlation__refuses_other_windows(squares):
     band = band_array(band_from_squares(squares, 11), GRID)
     with pytest.raises(ValueError, match="same regions and windows"):
-        insulation_correlation(insulation(band, 300), insulation(band, 500))
+        score_correlation(insulation(band, 300)["score"], insulation(band, 500)["score"])
