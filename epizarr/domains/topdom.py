@@ -69,7 +69,7 @@ def topdom(
 
     Notes
     -----
-    Computed when called, region by region. Memory is 60 bytes a pixel of a region's first 2 w diagonals (150 MB for a human
+    Computed when called, region by region. Memory is 70 bytes a pixel of a region's first 2 w diagonals (180 MB for a human
     chromosome of 25,000 bins and w = 50).
 
     Examples
