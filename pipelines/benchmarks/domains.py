@@ -15,9 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-import epizarr as ez
+from epizarr import (
+    insulation,
+    insulation_boundaries,
+    tad_boundaries,
+    tad_separation,
+    topdom,
+    topdom_domains,
+)
 
 BINSIZE, N_DIAGONALS = 10_000, 200
 TARGET_S = 60
@@ -45,24 +53,34 @@ def peak_gb() -> float:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024 / 1e9
 
 
+def _insulation(band: xr.DataArray, windows: list[int]) -> pd.DataFrame:
+    return insulation_boundaries(insulation(band, [w * BINSIZE for w in windows]))
+
+
+def _topdom(band: xr.DataArray, windows: list[int]) -> pd.DataFrame:
+    return topdom_domains(topdom(band, windows))
+
+
+def _separation(band: xr.DataArray, windows: list[int]) -> pd.DataFrame:
+    return tad_boundaries(tad_separation(band))
+
+
+CALLERS = {"insulation": _insulation, "topdom": _topdom, "separation": _separation}
+
+
 def measure(name: str, n_bins: int, windows: list[int], depth: float, seed: int) -> dict[str, Any]:
     """Time one caller, at all windows where it takes some."""
     band = draw_band(n_bins, N_DIAGONALS, depth, np.random.default_rng(seed))
     before = peak_gb()
     began, cpu = time.perf_counter(), time.process_time()
-    if name == "insulation":
-        calls = ez.insulation_boundaries(ez.insulation(band, [w * BINSIZE for w in windows]))
-    elif name == "topdom":
-        calls = ez.topdom_domains(ez.topdom(band, windows))
-    else:
-        calls = ez.tad_boundaries(ez.tad_separation(band))
+    calls = CALLERS[name](band, windows)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     return {"name": name, "s": seconds, "cpu": cpu, "rows": len(calls), "gb": peak_gb() - before}
 
 
 def compute(n_bins: int, windows: list[int], depth: float, seed: int) -> Iterator[dict[str, Any]]:
     """Run each caller in a fresh process, so that its peak memory can be told."""
-    for name in ("insulation", "topdom", "separation"):
+    for name in CALLERS:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             yield pool.apply(measure, (name, n_bins, windows, depth, seed))
 
@@ -78,7 +96,8 @@ def main() -> None:
     print(f"{args.bins:,} bins, windows {args.windows}; target: TopDom at five windows in < {TARGET_S} s")
     for row in compute(args.bins, args.windows, args.depth, args.seed):
         print(
-            f"  {row['name']:10s} {row['s']:6.1f} s, {row['cpu']:6.1f} s of processor time  {row['rows']:6,d} rows  {row['gb']:.2f} GB",
+            f"  {row['name']:10s} {row['s']:6.1f} s, {row['cpu']:5.1f} s of processor time  {row['rows']:6,d} rows"
+            f"  {row['gb']:.2f} GB",
             flush=True,
         )
 
