@@ -12,7 +12,12 @@ __version__ = version("epizarr")
 if TYPE_CHECKING:
     from epizarr.bands import band_from_stripes, square_from_band, stripes_from_band
     from epizarr.cluster import open_client
+    from epizarr.domains.boundaries import boundary_agreement, domain_agreement, score_correlation
+    from epizarr.domains.differential import differential_domains, split_conserved
     from epizarr.domains.insulation import insulation, insulation_boundaries
+    from epizarr.domains.scores import domain_scores
+    from epizarr.domains.separation import tad_boundaries, tad_domains, tad_separation
+    from epizarr.domains.topdom import topdom, topdom_boundaries, topdom_domains
     from epizarr.errors import EpizarrError
     from epizarr.evaluate import evaluate_run, write_report
     from epizarr.genome import Assembly, Region
@@ -73,6 +78,18 @@ _PUBLIC = {
     "insulation": "epizarr.domains.insulation",
     "insulation_boundaries": "epizarr.domains.insulation",
     "export_contacts": "epizarr.io.export",
+    "tad_separation": "epizarr.domains.separation",
+    "tad_boundaries": "epizarr.domains.separation",
+    "tad_domains": "epizarr.domains.separation",
+    "topdom": "epizarr.domains.topdom",
+    "topdom_boundaries": "epizarr.domains.topdom",
+    "topdom_domains": "epizarr.domains.topdom",
+    "differential_domains": "epizarr.domains.differential",
+    "split_conserved": "epizarr.domains.differential",
+    "domain_scores": "epizarr.domains.scores",
+    "boundary_agreement": "epizarr.domains.boundaries",
+    "domain_agreement": "epizarr.domains.boundaries",
+    "score_correlation": "epizarr.domains.boundaries",
     "contact_figure": "epizarr.report.figures",
     "distance_figure": "epizarr.report.figures",
     "variables_figure": "epizarr.report.variables",
