@@ -1,11 +1,16 @@
 """Loops as peaks of a map: calling them, measuring them at given places, and piling them up. All on the band.
 
-A loop is a pixel that exceeds its neighbourhood. HiCCUPS (Rao et al. 2014, doi:10.1016/j.cell.2014.11.021) compares it with four
-backgrounds, a donut, the square towards the diagonal, a row and a column, each scaled by what is expected at its distances, and
-tests counts against Poisson rates. Predictions are no counts, and callers that assume counts (HiCCUPS, cooltools ``dots``) are
-not valid on them; chromosight (by templates) would be, but has had no release since 2022. So the ratio to the LARGEST of the four
-backgrounds is the score here, for any map of linear contacts: called by a threshold (:func:`call_loops`), or, without one, ranked
-against pixels at the same distances that are no loops (:func:`distance_matched_controls`).
+A loop is a small square of pixels that exceeds its neighbourhood. HiCCUPS (Rao et al. 2014, doi:10.1016/j.cell.2014.11.021)
+compares a pixel with four backgrounds, a donut, the square towards the diagonal, a row and a column, and tests counts against
+Poisson rates. Predictions are no counts, and callers that assume counts (HiCCUPS, cooltools ``dots``) are not valid on them;
+chromosight (by templates) would be, but has had no release since 2022. Here, for any map of linear contacts, after O/E:
+
+- the *peak* is the mean of the 3 × 3 pixels without the largest, so that no single pixel makes a loop; its *enrichment* is the ratio to the mean of the LARGEST of the four backgrounds;
+- its *z* is the excess over the donut's mean, in standard errors by the spread of the donut's own pixels: a noisy map needs a
+  higher peak than a smooth one.
+
+Loops are called by thresholds on both (:func:`call_loops`), or, without any, given ones are ranked by z against pixels at the
+same distances that are no loops (:func:`distance_matched_controls`).
 
 Pixels are (row, diagonal) of ONE region's band; their footprint must lie in the band: diagonals from ``2 w + 1`` to
 ``K - 1 - 2 w``.
@@ -20,10 +25,13 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from epizarr.genome import BinGrid
+from epizarr.metrics.interactions import RankingScores, ranking_scores
 from epizarr.metrics.neighbourhoods import Side, gather_squares, rectangle_sums
 
 #: Least share of a background's pixels that must be valid.
 _MIN_VALID = 0.5
+#: Least spread of a donut's pixels, relative to their mean.
+_LEAST_SPREAD = 0.05
 
 
 class Footprint(NamedTuple):
@@ -58,8 +66,15 @@ def diagonal_means(band: np.ndarray) -> np.ndarray:
     return np.divide(np.where(known, band, 0.0).sum(axis=0), n, out=np.full(band.shape[1], np.nan), where=n > 0)
 
 
-def donut_enrichment(band: np.ndarray, expected: np.ndarray, footprint: Footprint) -> np.ndarray:
-    """Ratio of each pixel to the largest of its four backgrounds.
+class LoopScores(NamedTuple):
+    """How each pixel stands out, float64 (row, diagonal), NaN where that is not known."""
+
+    enrichment: np.ndarray
+    z: np.ndarray
+
+
+def score_loops(band: np.ndarray, expected: np.ndarray, footprint: Footprint) -> LoopScores:
+    """Compare the 3 × 3 pixels around each pixel with their backgrounds.
 
     Parameters
     ----------
@@ -72,34 +87,52 @@ def donut_enrichment(band: np.ndarray, expected: np.ndarray, footprint: Footprin
 
     Returns
     -------
-    float64 (row, diagonal): observed / expected of the pixel, over the sum of observed / sum of expected of a background, for
-    that background where it is least. NaN where the pixel is missing, its footprint leaves the band, or a background has fewer than
-    half of its pixels or no contact.
+    Enrichments and z. NaN where the pixel is missing, its footprint leaves the band, or a background has fewer than half of its
+    pixels or no contact. The spread of a donut is taken for at least a twentieth of its mean: in a map without noise any ripple
+    would be significant.
     """
-    usable = np.where(expected > 0, expected, np.nan)
-    known = ~np.isnan(band) & ~np.isnan(usable)
-    contacts = np.where(known, band, np.nan)
-    expectation = np.where(known, usable, np.nan)
-    largest = np.full(band.shape, -np.inf)
-    sums: dict[tuple[Side, Side], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    for background in footprint.backgrounds():
-        total = np.zeros((3, *band.shape))
-        n_pixels = 0
-        for sign, rows, columns in background:
-            if (rows, columns) not in sums:
-                (observed, number), (under, _) = (rectangle_sums(b, rows, columns) for b in (contacts, expectation))
-                sums[rows, columns] = (observed, under, number)
-            total += sign * np.stack(sums[rows, columns])
-            n_pixels += sign * (rows[1] - rows[0] + 1) * (columns[1] - columns[0] + 1)
-        observed, under, number = total
-        enough = number >= _MIN_VALID * n_pixels
-        ratio = np.divide(observed, under, out=np.full(band.shape, np.nan), where=enough)
-        largest = np.maximum(largest, np.where(ratio > 0, ratio, np.nan))
+    ratio = observed_over_expected(band, expected)
+    largest, z = np.full(band.shape, -np.inf), np.full(band.shape, np.nan)
+    peak, n_peak = _trimmed_peak(ratio)
+    for index, background in enumerate(footprint.backgrounds()):
+        mean, number = _background_mean(ratio, background)
+        largest = np.maximum(largest, np.where(mean > 0, mean, np.nan))
+        if index == 0:
+            variance = _background_mean(np.square(ratio), background)[0] - mean**2
+            sd = np.sqrt(np.maximum(variance * number / np.maximum(number - 1, 1), (_LEAST_SPREAD * mean) ** 2))
+            z = np.divide(peak - mean, sd, out=z, where=sd > 0) * np.sqrt(n_peak)
     reach = 2 * footprint.donut
-    enrichment = contacts / usable / largest
-    enrichment[:, : reach + 1] = np.nan
-    enrichment[:, max(band.shape[1] - reach, 0) :] = np.nan
-    return enrichment
+    unknown = np.isnan(ratio) | np.isnan(largest)
+    unknown[:, : reach + 1] = True
+    unknown[:, max(band.shape[1] - reach, 0) :] = True
+    return LoopScores(np.where(unknown, np.nan, peak / largest), np.where(unknown, np.nan, z))
+
+
+def _trimmed_peak(ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the valid pixels of the 3 × 3 around each pixel without the largest, NaN where that is none; and their number."""
+    total, number = rectangle_sums(ratio, (-1, 1), (-1, 1))
+    largest = np.zeros(ratio.shape)
+    for a in (-1, 0, 1):
+        for b in (-1, 0, 1):
+            np.maximum(largest, rectangle_sums(ratio, (a, a), (b, b))[0], out=largest)
+    number = np.maximum(number - 1, 0)
+    return np.divide(total - largest, number, out=np.full(ratio.shape, np.nan), where=number > 0), number
+
+
+def observed_over_expected(band: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Band (row, diagonal) over the mean of each diagonal (diagonal), float64; NaN where that is not positive."""
+    return np.asarray(band / np.where(expected > 0, expected, np.nan), dtype=np.float64)
+
+
+def _background_mean(ratio: np.ndarray, background: Sequence[tuple[int, Side, Side]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over the valid pixels of a background, NaN where too few are, and their number."""
+    total, number, n_pixels = np.zeros(ratio.shape), np.zeros(ratio.shape), 0
+    for sign, rows, columns in background:
+        one, n = rectangle_sums(ratio, rows, columns)
+        total += sign * one
+        number += sign * n
+        n_pixels += sign * (rows[1] - rows[0] + 1) * (columns[1] - columns[0] + 1)
+    return np.divide(total, number, out=np.full(ratio.shape, np.nan), where=number >= _MIN_VALID * n_pixels), number
 
 
 class Pixels(NamedTuple):
@@ -135,28 +168,33 @@ def loop_pixels(table: pd.DataFrame, grid: BinGrid, lo: int, hi: int) -> Pixels:
 
 
 def call_loops(
-    enrichment: np.ndarray, *, min_enrichment: float = 1.5, radius: int = 2, min_support: int = 3
+    scores: LoopScores,
+    *,
+    min_z: float = 4.5,
+    min_enrichment: float = 1.25,
+    radius: int = 2,
+    min_support: int = 2,
 ) -> tuple[Pixels, np.ndarray]:
-    """Call the peaks of a map of enrichments.
+    """Call the peaks of a map.
 
     Parameters
     ----------
-    enrichment
-        From :func:`donut_enrichment`, (row, diagonal).
-    min_enrichment
-        Least enrichment of a candidate pixel.
+    scores
+        From :func:`score_loops`.
+    min_z, min_enrichment
+        Least z and enrichment of a candidate pixel.
     radius
-        A peak is the largest of the candidates within so many bins of both its ends.
+        A loop is the candidate of largest z within so many bins of both its ends.
     min_support
         Least number of candidates there, itself included: single pixels are mostly noise.
 
     Returns
     -------
-    The peaks, by falling enrichment, and their enrichments.
+    The loops, by falling z, and their z.
     """
-    row, diagonal = np.nonzero(enrichment >= min_enrichment)
+    row, diagonal = np.nonzero((scores.z >= min_z) & (scores.enrichment >= min_enrichment))
     candidates = Pixels(row.astype(np.int64), diagonal.astype(np.int64))
-    value = enrichment[row, diagonal]
+    value = scores.z[row, diagonal]
     if not len(value):
         return candidates, value
     pairs = cKDTree(candidates.ends()).query_pairs(radius, p=np.inf, output_type="ndarray")
@@ -208,11 +246,33 @@ def match_loops(called: Pixels, given: Pixels, tolerance: int) -> LoopMatch:
     return LoopMatch(len(called.row), len(given.row), near[0], near[1])
 
 
-def enrichment_near(enrichment: np.ndarray, pixels: Pixels, within: int = 1) -> np.ndarray:
-    """Largest enrichment within so many bins of both ends of some pixels, (pixel); NaN where there is none."""
-    squares = gather_squares(enrichment, pixels.row, pixels.diagonal, within).reshape(len(pixels.row), -1)
+def largest_near(values: np.ndarray, pixels: Pixels, within: int = 1) -> np.ndarray:
+    """Largest of some values (row, diagonal) within so many bins of both ends of some pixels, (pixel); NaN without any."""
+    squares = gather_squares(values, pixels.row, pixels.diagonal, within).reshape(len(pixels.row), -1)
     highest = np.where(np.isnan(squares), -np.inf, squares).max(axis=1, initial=-np.inf)
     return np.where(np.isfinite(highest), highest, np.nan)
+
+
+def score_given_loops(z: np.ndarray, loops: Pixels, controls: Pixels, within: int = 1) -> RankingScores:
+    """Tell given loops from controls by the largest z near them.
+
+    Parameters
+    ----------
+    z
+        From :func:`score_loops`, (row, diagonal).
+    loops, controls
+        Of the same region; those without a z near are left out.
+    within
+        Bins that count as near, at both ends.
+
+    Returns
+    -------
+    Areas under the curves; a map that knows no loops has 0.5 and the share of the loops. Of several regions: gather the values of
+    :func:`largest_near` and rank them together.
+    """
+    values = [largest_near(z, pixels, within) for pixels in (loops, controls)]
+    is_loop = np.repeat([1.0, 0.0], [len(found) for found in values])
+    return ranking_scores(np.concatenate(values), is_loop, 1.0)
 
 
 def distance_matched_controls(
@@ -225,7 +285,7 @@ def distance_matched_controls(
     loops
         Loops of one region.
     usable
-        Pixels that may be drawn, bool (row, diagonal): where the enrichment is known.
+        Pixels that may be drawn, bool (row, diagonal): where z is known.
     per_loop
         How many for each loop; fewer where a diagonal has no more.
     apart
@@ -262,10 +322,8 @@ class PileUp:
 
     @classmethod
     def of(cls, band: np.ndarray, expected: np.ndarray, loops: Pixels, half_width: int = 10) -> "PileUp":
-        """Pile up the squares around the loops of one region; parameters as for :func:`donut_enrichment`."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(expected > 0, band / np.where(expected > 0, expected, 1.0), np.nan)
-        squares = gather_squares(ratio, loops.row, loops.diagonal, half_width)
+        """Pile up the squares around the loops of one region; parameters as for :func:`score_loops`."""
+        squares = gather_squares(observed_over_expected(band, expected), loops.row, loops.diagonal, half_width)
         known = ~np.isnan(squares)
         return cls(np.where(known, squares, 0.0).sum(axis=0), known.sum(axis=0))
 

@@ -1,4 +1,4 @@
-"""Loops planted in a map: enrichment by its definition, calls, controls, pile-ups."""
+"""Loops planted in a map: their scores by definition, calls, controls, pile-ups."""
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,11 @@ from epizarr.metrics.loops import (
     call_loops,
     diagonal_means,
     distance_matched_controls,
-    donut_enrichment,
-    enrichment_near,
+    largest_near,
     loop_pixels,
     match_loops,
+    score_given_loops,
+    score_loops,
 )
 from epizarr.metrics.neighbourhoods import gather_squares
 
@@ -45,47 +46,63 @@ def band() -> np.ndarray:
     return np.where(rows + np.arange(N_DIAGONALS) < N_ROWS, band, np.nan)
 
 
-def test_donut_enrichment__is_the_ratio_to_the_largest_background(band):
+def test_score_loops__compares_the_peak_with_its_backgrounds(band):
     expected = _decay()
-    enrichment = donut_enrichment(band, expected, FOOTPRINT)
+    scores = score_loops(band, expected, FOOTPRINT)
     a, b = np.mgrid[-5:6, -5:6]
     inner = (np.abs(a) <= 2) & (np.abs(b) <= 2)
+    donut = ~inner & (a != 0) & (b != 0)
     masks = [
-        ~inner & (a != 0) & (b != 0),
+        donut,
         (a >= 1) & (b <= -1) & ~inner,
         (np.abs(a) <= 1) & (np.abs(b) > 2),
         (np.abs(b) <= 1) & (np.abs(a) > 2),
     ]
     for i, k in [(40, 20), (150, 30), (67, 12), (300, 48)]:
-        observed = gather_squares(band, np.array([i]), np.array([k]), 5)[0]
-        under = np.where(np.isnan(observed), np.nan, expected[k + b - a])
-        ratios = [np.nansum(observed[m]) / np.nansum(under[m]) for m in masks]
-        assert enrichment[i, k] == pytest.approx(band[i, k] / expected[k] / max(ratios), rel=1e-9)
+        ratio = gather_squares(band, np.array([i]), np.array([k]), 5)[0] / expected[k + b - a]
+        peak = np.sort(ratio[4:7, 4:7][~np.isnan(ratio[4:7, 4:7])])[:-1]
+        around = ratio[donut][~np.isnan(ratio[donut])]
+        z = (peak.mean() - around.mean()) / around.std(ddof=1) * np.sqrt(len(peak))
+        assert scores.enrichment[i, k] == pytest.approx(peak.mean() / max(np.nanmean(ratio[m]) for m in masks))
+        assert scores.z[i, k] == pytest.approx(z)
 
 
-def test_donut_enrichment__needs_its_footprint_in_the_band(band):
-    enrichment = donut_enrichment(band, _decay(), FOOTPRINT)
-    assert np.isnan(enrichment[:, :11]).all()
-    assert np.isnan(enrichment[:, N_DIAGONALS - 10 :]).all()
-    assert not np.isnan(enrichment[100:200, 11 : N_DIAGONALS - 10]).all()
+def test_score_loops__needs_its_footprint_in_the_band(band):
+    z = score_loops(band, _decay(), FOOTPRINT).z
+    assert np.isnan(z[:, :11]).all()
+    assert np.isnan(z[:, N_DIAGONALS - 10 :]).all()
+    assert not np.isnan(z[100:150, 11 : N_DIAGONALS - 10]).all()
 
 
-def test_donut_enrichment__is_the_same_at_any_band_width(band):
-    narrow, wide = (donut_enrichment(band[:, :k], _decay()[:k], FOOTPRINT) for k in (50, 60))
-    np.testing.assert_allclose(narrow[:, :40], wide[:, :40], rtol=1e-9)
+def test_score_loops__are_the_same_at_any_band_width(band):
+    narrow, wide = (score_loops(band[:, :k], _decay()[:k], FOOTPRINT) for k in (50, 60))
+    np.testing.assert_allclose(narrow.z[:, :40], wide.z[:, :40], rtol=1e-9)
+    np.testing.assert_allclose(narrow.enrichment[:, :40], wide.enrichment[:, :40], rtol=1e-9)
+
+
+def test_score_loops__know_no_units(band):
+    scores, scaled = score_loops(band, _decay(), FOOTPRINT), score_loops(band * 1e-4, _decay() * 1e-4, FOOTPRINT)
+    np.testing.assert_allclose(scores.z, scaled.z, rtol=1e-9)
 
 
 def test_call_loops__finds_what_was_planted(band):
-    called, value = call_loops(donut_enrichment(band, diagonal_means(band), FOOTPRINT))
+    called, z = call_loops(score_loops(band, diagonal_means(band), FOOTPRINT))
     match = match_loops(called, LOOPS, 1)
     assert (match.recall, match.precision) == (1.0, 1.0)
     assert match.n_called == 5
-    assert (np.diff(value) <= 0).all()
+    assert (np.diff(z) <= 0).all()
+
+
+def test_call_loops__a_single_pixel_is_no_loop(band):
+    band[150, 30] *= 100
+    called, _ = call_loops(score_loops(band, _decay(), FOOTPRINT))
+    assert match_loops(called, Pixels(np.array([150]), np.array([30])), 3).recall == 0
 
 
 def test_call_loops__none_in_a_smooth_map():
-    smooth = np.broadcast_to(_decay(), (N_ROWS, N_DIAGONALS))
-    called, _ = call_loops(donut_enrichment(smooth, _decay(), FOOTPRINT))
+    """Nor in one with a ripple far below what a loop is."""
+    smooth = _decay() * (1 + 1e-3 * np.sin(np.arange(N_ROWS) / 3)[:, None])
+    called, _ = call_loops(score_loops(smooth, _decay(), FOOTPRINT))
     assert len(called.row) == 0
     assert np.isnan(match_loops(called, LOOPS, 1).precision)
 
@@ -106,7 +123,7 @@ def test_match_loops__tolerance_holds_at_each_end():
 
 
 def test_distance_matched_controls__share_the_distances_and_avoid_the_loops(band):
-    usable = ~np.isnan(donut_enrichment(band, _decay(), FOOTPRINT))
+    usable = ~np.isnan(score_loops(band, _decay(), FOOTPRINT).z)
     controls = distance_matched_controls(LOOPS, usable, per_loop=7)
     assert np.bincount(controls.diagonal)[[20, 35, 15, 40, 25]].tolist() == [7] * 5
     assert usable[controls.row, controls.diagonal].all()
@@ -114,18 +131,21 @@ def test_distance_matched_controls__share_the_distances_and_avoid_the_loops(band
     assert apart.min() > 5
 
 
-def test_enrichment_near__loops_exceed_controls(band):
-    enrichment = donut_enrichment(band, _decay(), FOOTPRINT)
-    controls = distance_matched_controls(LOOPS, ~np.isnan(enrichment), per_loop=20)
-    assert enrichment_near(enrichment, LOOPS).min() > 1.5
-    assert np.median(enrichment_near(enrichment, controls)) < 1.3
+def test_score_given_loops__tells_loops_from_controls_where_the_map_has_them(band):
+    z = score_loops(band, _decay(), FOOTPRINT).z
+    controls = distance_matched_controls(LOOPS, ~np.isnan(z), per_loop=20)
+    scores = score_given_loops(z, LOOPS, controls)
+    assert (scores.n_positive, scores.n_negative) == (5, 100)
+    assert (scores.auroc, scores.aupr) == (1.0, 1.0)
+    none = score_given_loops(np.zeros_like(z), LOOPS, controls)
+    assert (none.auroc, none.aupr) == (0.5, pytest.approx(5 / 105))
 
 
-def test_enrichment_near__takes_the_largest_there_is():
-    enrichment = np.full((9, 9), np.nan)
-    enrichment[4, 5] = 2.0
+def test_largest_near__takes_the_largest_there_is():
+    values = np.full((9, 9), np.nan)
+    values[4, 5] = 2.0
     pixels = Pixels(np.array([3, 3]), np.array([5, 2]))
-    np.testing.assert_array_equal(enrichment_near(enrichment, pixels), [2.0, np.nan])
+    np.testing.assert_array_equal(largest_near(values, pixels), [2.0, np.nan])
 
 
 def test_pile_up__regions_add_up_and_the_middle_stands_out(band):
