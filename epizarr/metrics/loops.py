@@ -5,7 +5,8 @@ compares a pixel with four backgrounds, a donut, the square towards the diagonal
 Poisson rates. Predictions are no counts, and callers that assume counts (HiCCUPS, cooltools ``dots``) are not valid on them;
 chromosight (by templates) would be, but has had no release since 2022. Here, for any map of linear contacts, after O/E:
 
-- the *peak* is the mean of the 3 × 3 pixels without the largest, so that no single pixel makes a loop; its *enrichment* is the ratio to the mean of the LARGEST of the four backgrounds;
+- the *peak* is the mean of the 3 × 3 pixels without the largest, so that no single pixel makes a loop; its *enrichment* is the
+  ratio to the mean of the LARGEST of the four backgrounds;
 - its *z* is the excess over the donut's mean, in standard errors by the spread of the donut's own pixels: a noisy map needs a
   higher peak than a smooth one.
 
