@@ -223,7 +223,8 @@ def _score_section(scores: xr.Dataset, regions: Sequence[Region]) -> Section:
         cells = []
         for name in SCORES:
             digits = 4 if name == "mse" else 3
-            within = format_interval(*score_interval(scores, name, index), digits)
+            # A line may end before an interval, not in it.
+            within = format_interval(*score_interval(scores, name, index), digits).replace(" ", "\N{NO-BREAK SPACE}")
             cells.append(format_score(float(scores[name][index]), digits) + (f" ({within})" if within else ""))
         rows.append([str(predictor), *cells, f"{total:,}"])
     bp = sum(region.length for region in regions)
