@@ -202,7 +202,7 @@ class _Ranks:
     @classmethod
     def of(cls, values: np.ndarray) -> "_Ranks":
         n = len(values)
-        order = np.argsort(values, kind="stable")
+        order = np.argsort(values)
         in_order = values[order]
         is_new = np.concatenate([[True], in_order[1:] != in_order[:-1]])
         group = np.cumsum(is_new) - 1
