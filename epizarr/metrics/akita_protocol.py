@@ -1,9 +1,10 @@
 """Comparison with Akita on its own terms (Fig. 3C, S7 and S10 of Yang et al. 2023): per-region Pearson, paired test.
 
-Both predictors are scored on the same regions after Akita's target transform (:mod:`epizarr.normalize.akita`), each against the
-truth on its own grid: Akita's maps of 2,048-bp bins are averaged to 4,096 bp first, which is near the 5 kb of the other. Pixels
-from the second diagonal on count, as in Akita's targets. Several cell types' predictions are made one predictor, for a cell type
-that Akita does not know, by :func:`epizarr.metrics.specificity.mean_map`.
+Both predictors are scored on the same regions, those of a BED (:func:`epizarr.io.bed.read_intervals`), after Akita's target
+transform (:mod:`epizarr.normalize.akita`), each against the truth on its own grid: Akita's maps of 2,048-bp bins are averaged to
+4,096 bp first, which is near the 5 kb of the other. Pixels from the second diagonal on count, as in Akita's targets. Several cell
+types' predictions are made one predictor, for a cell type that Akita does not know, by
+:func:`epizarr.metrics.specificity.mean_map`.
 """
 
 from collections.abc import Sequence

@@ -59,10 +59,10 @@ class PairMoments:
         ValueError
             If the shapes do not fit.
         """
-        check_shapes(prediction, observed, block)
+        _check_shapes(prediction, observed, block)
         made = {f.name: np.zeros((n_blocks, observed.shape[1])) for f in fields(cls)}
         for k in range(observed.shape[1]):
-            x, y, here = common_pixels(prediction[:, k], observed[:, k], block)
+            x, y, here = _common_pixels(prediction[:, k], observed[:, k], block)
             if not len(x):
                 continue
             n = np.bincount(here, minlength=n_blocks).astype(np.float64)
@@ -155,10 +155,10 @@ class RankMoments:
         cls, prediction: np.ndarray, observed: np.ndarray, block: np.ndarray, n_blocks: int
     ) -> "RankMoments":
         """Take the moments of some diagonals of two bands, with ALL of their rows; parameters as :meth:`PairMoments.of_rows`."""
-        check_shapes(prediction, observed, block)
+        _check_shapes(prediction, observed, block)
         made = {f.name: np.zeros((n_blocks, observed.shape[1])) for f in fields(cls)}
         for k in range(observed.shape[1]):
-            x, y, here = common_pixels(prediction[:, k], observed[:, k], block)
+            x, y, here = _common_pixels(prediction[:, k], observed[:, k], block)
             if not len(x):
                 continue
             ranks_x, ranks_y = _Ranks.of(x), _Ranks.of(y)
@@ -221,7 +221,7 @@ class _Ranks:
         return out
 
 
-def check_shapes(prediction: np.ndarray, observed: np.ndarray, block: np.ndarray) -> None:
+def _check_shapes(prediction: np.ndarray, observed: np.ndarray, block: np.ndarray) -> None:
     """Refuse two bands and blocks of rows that do not fit together."""
     if prediction.shape != observed.shape or block.shape != observed.shape[:1]:
         raise ValueError(
@@ -230,7 +230,7 @@ def check_shapes(prediction: np.ndarray, observed: np.ndarray, block: np.ndarray
         )
 
 
-def common_pixels(x: np.ndarray, y: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _common_pixels(x: np.ndarray, y: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values of both maps as float64, and the block, of the rows where both have a value."""
     both = ~(np.isnan(x) | np.isnan(y))
     return x[both].astype(np.float64), y[both].astype(np.float64), block[both]

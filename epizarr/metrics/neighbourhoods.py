@@ -41,7 +41,8 @@ def rectangle_sums(band: np.ndarray, first: Side, second: Side) -> tuple[np.ndar
     wide = _widened(band, max(0, a1 - b0), max(0, b1 - a0))
     known = ~np.isnan(wide)
     values = np.where(known, wide, 0.0)
-    return tuple(_rectangles(part.astype(np.float64), band.shape, first, second) for part in (values, known))  # type: ignore[return-value]
+    total, number = (_rectangles(part.astype(np.float64), band.shape, first, second) for part in (values, known))
+    return total, number
 
 
 def _widened(band: np.ndarray, below: int, above: int) -> np.ndarray:

@@ -8,7 +8,8 @@ What differs from the original: a missing pixel is missing, in the mean of its n
 there; and diagonals whose squares reach past the band are left out (:func:`n_strata`), so that a wider band gives the same strata
 and more of them.
 
-Source: Yang et al. 2017, doi:10.1101/gr.220640.117; weights as in hicrep 1.12 and its Python port.
+Source: Yang et al. 2017, doi:10.1101/gr.220640.117; weights and edges as in the Python port hicrep 0.2.6, whose values it gives
+where nothing is missing.
 """
 
 from collections.abc import Iterable

@@ -110,6 +110,14 @@ def test_scores_of__masked_pixels_change_nothing(bands):
     assert scores.mse == other.mse
 
 
+def test_scores_of__chromosomes_in_any_order(bands):
+    order = np.concatenate([np.arange(150, N_ROWS), np.arange(150)])
+    scores, other = score_by_distance(*bands), score_by_distance(*(band[order] for band in bands))
+    np.testing.assert_allclose(scores.pearson, other.pearson, rtol=1e-12)
+    np.testing.assert_allclose(scores.spearman, other.spearman, rtol=1e-12)
+    assert scores.mse == pytest.approx(other.mse, rel=1e-12)
+
+
 def test_scores_of__a_map_agrees_with_itself(bands):
     scores = score_by_distance(bands[1], bands[1])
     np.testing.assert_allclose(scores.pearson, 1.0, rtol=1e-12)
