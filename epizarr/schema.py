@@ -291,10 +291,13 @@ EVALUATIONS = Group(
                 f"{name}_{side}",
                 ("predictor",),
                 "f8",
-                f"{end} end of the 95 % confidence interval of {name}",
+                f"{end} end of the 95 % confidence interval of {about}",
                 nan_means="no interval: undefined, a ceiling from replicates, or too few blocks (attribute bootstrap)",
             )
-            for name in ("mean_pearson", "mean_spearman", "mse", "skill")
+            for name, about in (
+                *((score, score) for score in ("mean_pearson", "mean_spearman", "mse", "skill")),
+                ("advantage", "the prediction's mean_pearson less this predictor's, on the same resamples"),
+            )
             for side, end in (("low", "lower"), ("high", "upper"))
         ),
     ),

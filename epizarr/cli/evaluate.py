@@ -45,7 +45,7 @@ def command(
 ) -> None:
     """Score a prediction and the baselines on regions that the model has not seen; print a table, write a report."""
     from epizarr.evaluate import evaluate_run, write_report
-    from epizarr.evaluate.intervals import SCORES, interval_note, score_interval
+    from epizarr.evaluate.intervals import SCORES, advantage_notes, interval_note, score_interval
     from epizarr.report.html import format_interval, format_score
 
     with client_for(cluster, threads) as client, progress_bar("evaluate") as update:
@@ -75,7 +75,8 @@ def command(
         rows,
         title=", ".join(json.loads(scores.attrs["regions"])),
     )
-    stdout.print(interval_note(scores), markup=False)
+    for note in (interval_note(scores), *advantage_notes(scores)):
+        stdout.print(note, markup=False)
     for note in json.loads(scores.attrs["notes"]):
         stdout.print(note, markup=False)
     path = write_report(

@@ -20,9 +20,12 @@ from epizarr.metrics.bootstrap import (
 )
 from epizarr.metrics.correlation import MIN_PIXELS, DistanceScores, scores_of
 from epizarr.metrics.moments import PairMoments, RankMoments
+from epizarr.report.html import format_interval
 
 #: Scores that have an interval, ``<name>_low`` and ``<name>_high``.
 SCORES = ("mean_pearson", "mean_spearman", "mse", "skill")
+#: Mean Pearson of the prediction less that of another predictor.
+ADVANTAGE = "advantage"
 #: Share of repeats whose interval covers the truth, and the seed of the resamples.
 LEVEL, SEED = 0.95, 0
 
@@ -78,7 +81,7 @@ def describe(plan: BlockPlan) -> str:
 
 
 def intervals(
-    plan: BlockPlan, moments: Mapping[str, MapMoments], predictors: Sequence[str], reference: str
+    plan: BlockPlan, moments: Mapping[str, MapMoments], predictors: Sequence[str], *, prediction: str, reference: str
 ) -> dict[str, np.ndarray]:
     """Ends of the intervals of the mean scores.
 
@@ -90,14 +93,16 @@ def intervals(
         By predictor. All are scored on the same resamples.
     predictors
         Predictors wanted, in order; one without moments has no interval.
-    reference
-        Predictor whose MSE the skill is relative to.
+    prediction, reference
+        Predictor whose advantage over the others is wanted, and the one whose MSE the skill is relative to.
 
     Returns
     -------
-    ``<score>_low`` and ``<score>_high`` of :data:`SCORES`, float64 (predictor), NaN where there is no interval.
+    ``<score>_low`` and ``<score>_high`` of :data:`SCORES` and of :data:`ADVANTAGE`, float64 (predictor), NaN where there is no
+    interval.
     """
-    ends = {f"{score}_{side}": np.full(len(predictors), np.nan) for score in SCORES for side in ("low", "high")}
+    names = [f"{score}_{side}" for score in (*SCORES, ADVANTAGE) for side in ("low", "high")]
+    ends = {name: np.full(len(predictors), np.nan) for name in names}
     if not plan.block_bp:
         return ends
     has_pixels = np.asarray(moments[reference].pairs.n.any(axis=1))
@@ -110,6 +115,8 @@ def intervals(
             continue
         own = resampled[name]
         values = {score: getattr(own, score) for score in SCORES[:3]} | {"skill": own.skill(resampled[reference])}
+        if name != prediction:
+            values[ADVANTAGE] = resampled[prediction].mean_pearson - own.mean_pearson
         for score, found in values.items():
             low, high = interval(found, plan.n_blocks, LEVEL)
             ends[f"{score}_low"][index], ends[f"{score}_high"][index] = low, high
@@ -131,8 +138,19 @@ def interval_note(scores: xr.Dataset) -> str:
     )
 
 
+def advantage_notes(scores: xr.Dataset) -> list[str]:
+    """Say by how much the prediction's mean Pearson exceeds that of each other predictor, on the same resamples."""
+    pearson = scores["mean_pearson"].values
+    notes = []
+    for index, name in enumerate(scores["predictor"].values):
+        within = format_interval(*score_interval(scores, ADVANTAGE, index))
+        if within:
+            notes.append(f"Prediction − {name}, mean Pearson: {pearson[0] - pearson[index]:.3f} ({within}).")
+    return notes
+
+
 def score_interval(scores: xr.Dataset, name: str, index: int) -> tuple[float, float]:
-    """Ends of the interval of one of :data:`SCORES` of one predictor; NaN where there is none."""
+    """Ends of the interval of one of :data:`SCORES`, or of :data:`ADVANTAGE`, of one predictor; NaN where there is none."""
     ends = [f"{name}_{side}" for side in ("low", "high")]
     low, high = (float(scores[end].values[index]) if end in scores else float("nan") for end in ends)
     return low, high

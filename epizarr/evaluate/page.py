@@ -11,7 +11,7 @@ import xarray as xr
 
 from epizarr.bands import mask_band, stripe_margins
 from epizarr.errors import StoreError
-from epizarr.evaluate.intervals import SCORES, interval_note, score_interval
+from epizarr.evaluate.intervals import SCORES, advantage_notes, interval_note, score_interval
 from epizarr.evaluate.maps import (
     Maps,
     Rows,
@@ -238,7 +238,8 @@ def _score_section(scores: xr.Dataset, regions: Sequence[Region]) -> Section:
         emphasised=[0],
     )
     listed = ", ".join(str(region) for region in regions[:8]) + (" …" if len(regions) > 8 else "")
-    return Section("Scores", [f"Scored on {bp / 1e6:,.1f} Mb: {listed}."], [table])
+    scored_on = f"Scored on {bp / 1e6:,.1f} Mb: {listed}."
+    return Section("Scores", [scored_on, *advantage_notes(scores)], [table])
 
 
 def _distance_section(scores: xr.Dataset) -> Section:

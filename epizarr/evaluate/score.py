@@ -238,7 +238,8 @@ def evaluate_run(
             notes += depth_notes(
                 maps.variable, {name: float(total[replicate_key(name)][1].sum()) for name in replicates}
             )
-        found = _arrays(maps, rows, scores) | intervals(plan, moments, list(rows), TRAINING_MEAN)
+        found = _arrays(maps, rows, scores)
+        found |= intervals(plan, moments, list(rows), prediction=PREDICTION, reference=TRAINING_MEAN)
         late = {"predictors": json.dumps(about), "notes": json.dumps(notes), "bootstrap": describe(plan)}
         _write(home, group, found, attrs, late)
     return open_evaluation(home, cell_type, run, maps.binsize)

@@ -13,7 +13,7 @@ from epizarr.bands import band_on_chromosome
 from epizarr.errors import AssemblyMismatchError, SplitError, StoreError, StoreNotFoundError
 from epizarr.evaluate import evaluate_run, score, write_report
 from epizarr.evaluate.ceilings import TRACK_CEILING
-from epizarr.evaluate.intervals import interval_note
+from epizarr.evaluate.intervals import advantage_notes, interval_note
 from epizarr.evaluate.maps import Maps, find_prediction, open_maps
 from epizarr.evaluate.page import pick_windows
 from epizarr.evaluate.score import CEILING, INSULATION, PREDICTION, RIDGE, TRAINING_MEAN
@@ -432,6 +432,17 @@ def test_evaluate__intervals_say_what_was_resampled(wide):
     assert (found["block_bp"], found["n_blocks"], found["label"]) == (1_000_000, 6, "few blocks: optimistic")
     assert interval_note(wide) == (
         "95 % intervals: moving-block bootstrap over 6 blocks of 1 Mb, few blocks: optimistic."
+    )
+
+
+def test_evaluate__advantages_are_paired(wide):
+    """Negative here: the network is untrained."""
+    own, ridge = (float(wide["mean_pearson"].sel(predictor=name)) for name in (PREDICTION, RIDGE))
+    low, high = (float(wide[f"advantage_{side}"].sel(predictor=RIDGE)) for side in ("low", "high"))
+    assert low < own - ridge < high < 0
+    assert np.isnan(float(wide["advantage_low"].sel(predictor=PREDICTION)))
+    assert any(
+        note.startswith(f"Prediction − {RIDGE}, mean Pearson: {own - ridge:.3f} (") for note in advantage_notes(wide)
     )
 
 
