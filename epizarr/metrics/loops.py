@@ -26,6 +26,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from epizarr.genome import BinGrid
+from epizarr.metrics.correlation import mean_defined
 from epizarr.metrics.interactions import RankingScores, ranking_scores
 from epizarr.metrics.neighbourhoods import Side, gather_squares, rectangle_sums
 
@@ -249,8 +250,8 @@ def match_loops(called: Pixels, given: Pixels, tolerance: int) -> LoopMatch:
 
 def largest_near(values: np.ndarray, pixels: Pixels, within: int = 1) -> np.ndarray:
     """Largest of some values (row, diagonal) within so many bins of both ends of some pixels, (pixel); NaN without any."""
-    squares = gather_squares(values, pixels.row, pixels.diagonal, within).reshape(len(pixels.row), -1)
-    highest = np.where(np.isnan(squares), -np.inf, squares).max(axis=1, initial=-np.inf)
+    squares = gather_squares(values, pixels.row, pixels.diagonal, within)
+    highest = np.where(np.isnan(squares), -np.inf, squares).max(axis=(1, 2), initial=-np.inf)
     return np.where(np.isfinite(highest), highest, np.nan)
 
 
@@ -341,7 +342,7 @@ class PileUp:
         )
 
     def corner_score(self, corner: int = 6) -> float:
-        """Middle over the mean of the corner towards the diagonal (Juicer's P2LL): 1 where there are no loops.
+        """Middle over the mean of the corner towards the diagonal (Juicer's P2LL): about 1 where there are no loops, NaN of none.
 
         Parameters
         ----------
@@ -351,5 +352,5 @@ class PileUp:
         half_width = self.total.shape[0] // 2
         if not 1 <= corner <= half_width:
             raise ValueError(f"corner: {corner} bins, and a pile-up of half width {half_width} has 1 to {half_width}.")
-        mean = self.mean
-        return float(mean[half_width, half_width] / np.nanmean(mean[-corner:, :corner]))
+        around = mean_defined(self.mean[-corner:, :corner])
+        return float(self.mean[half_width, half_width]) / around if around > 0 else float("nan")

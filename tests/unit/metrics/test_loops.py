@@ -161,6 +161,16 @@ def test_pile_up__of_a_smooth_map_is_1():
     assert PileUp.of(smooth, _decay(), LOOPS, half_width=8).corner_score(3) == pytest.approx(1.0)
 
 
+def test_loops__of_a_region_without_any_are_undefined(band):
+    z = score_loops(band, _decay(), FOOTPRINT).z
+    none = Pixels(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    controls = distance_matched_controls(none, ~np.isnan(z))
+    assert len(controls.row) == 0
+    assert np.isnan(score_given_loops(z, none, controls).aupr)
+    assert np.isnan(PileUp.of(band, _decay(), none).corner_score())
+    assert np.isnan(match_loops(none, none, 2).recall)
+
+
 def test_pile_up__refuses_a_corner_that_reaches_the_middle(band):
     with pytest.raises(ValueError, match="1 to 8"):
         PileUp.of(band, _decay(), LOOPS, half_width=8).corner_score(9)
