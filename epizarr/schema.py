@@ -13,7 +13,7 @@ import xarray as xr
 from epizarr.errors import SchemaError
 
 #: "MAJOR.MINOR". The same major opens; another major is refused. A minor step only adds variables or attributes.
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 
 #: Attributes of every group, since a group opened alone does not see its parent's.
 COMMON_ATTRS = ("epizarr_schema_version", "assembly", "state")
@@ -286,6 +286,20 @@ EVALUATIONS = Group(
         Variable("mean_spearman", ("predictor",), "f8", "mean of spearman over diagonals", required=True),
         Variable("mse", ("predictor",), "f8", "mean squared error over valid pixels, transformed", required=True),
         Variable("skill", ("predictor",), "f8", "1 - MSE / MSE of the training mean per distance", required=True),
+        *(
+            Variable(
+                f"{name}_{side}",
+                ("predictor",),
+                "f8",
+                f"{end} end of the 95 % confidence interval of {about}",
+                nan_means="no interval: undefined, a ceiling from replicates, or too few blocks (attribute bootstrap)",
+            )
+            for name, about in (
+                *((score, score) for score in ("mean_pearson", "mean_spearman", "mse", "skill")),
+                ("advantage", "the prediction's mean_pearson less this predictor's, on the same resamples"),
+            )
+            for side, end in (("low", "lower"), ("high", "upper"))
+        ),
     ),
     {
         "binsize": "bin width in bp",
@@ -299,6 +313,7 @@ EVALUATIONS = Group(
         "notes": "JSON: what a reader of the scores must know",
         "epizarr_version": "version of epizarr that wrote the group",
     },
+    {"bootstrap": "JSON: blocks that the intervals come from (block_bp, n_blocks, n_resamples, seed, level, label)"},
 )
 
 GROUPS: dict[str, Group] = {g.kind: g for g in (ROOT, TRACKS, CONTACTS, PREDICTIONS, EVALUATIONS)}
