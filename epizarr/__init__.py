@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         open_tracks,
         select,
     )
+    from epizarr.map_import import import_map
     from epizarr.metrics.spectrum import detail_ratio
     from epizarr.predict import predict_contacts
     from epizarr.report.figures import contact_figure, distance_figure
@@ -72,6 +73,7 @@ _PUBLIC = {
     "load_checkpoint": "epizarr.train",
     "train_model": "epizarr.train",
     "predict_contacts": "epizarr.predict",
+    "import_map": "epizarr.map_import",
     "evaluate_run": "epizarr.evaluate",
     "write_report": "epizarr.evaluate",
     "detail_ratio": "epizarr.metrics.spectrum",

@@ -187,6 +187,27 @@ class Assembly:
                 raise RegionError(f"view: {left} and {right} overlap; a view's regions must not.")
         return pd.DataFrame(parsed, columns=["chrom", "start", "end"]).assign(name=names)
 
+    def rest(self, regions: Iterable[Region], margin_bp: int = 0) -> list[Region]:
+        """What is left of the chromosomes at least ``margin_bp`` away from regions, in order.
+
+        Examples
+        --------
+        >>> Assembly("toy", ("a", "b"), (100, 50)).rest([Region("a", 40, 60)], margin_bp=10)
+        [Region(chrom='a', start=0, end=30), Region(chrom='a', start=70, end=100), Region(chrom='b', start=0, end=50)]
+        """
+        taken = sorted(regions)
+        left = []
+        for chrom, length in self:
+            start = 0
+            for region in taken:
+                if region.chrom == chrom:
+                    if region.start - margin_bp > start:
+                        left.append(Region(chrom, start, region.start - margin_bp))
+                    start = max(start, region.end + margin_bp)
+            if start < length:
+                left.append(Region(chrom, start, length))
+        return left
+
     def bins(self, binsize: int) -> "BinGrid":
         """Return the genome-wide grid of bins of ``binsize`` bp."""
         return BinGrid(self, binsize)

@@ -16,6 +16,20 @@ from epizarr.cli.console import (
     progress_bar,
     stdout,
 )
+from epizarr.cli.map_options import (
+    ChromOption,
+    FileBinsizeOption,
+    MatchScaleOption,
+    NormalisationOption,
+    RenameOption,
+    StartOption,
+    TrainedOnOption,
+    TrainOption,
+    TriangleOption,
+    ValuesOption,
+    VariableOption,
+    import_arguments,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -26,8 +40,8 @@ def register(app: typer.Typer) -> None:
 
 
 def command(
-    store: Annotated[str, typer.Argument(help="Store with the prediction and the measured contacts.")],
-    run: Annotated[str, typer.Option(help="Name of the prediction.")],
+    store: Annotated[str, typer.Argument(help="Store with the measured contacts and the prediction.")],
+    run: Annotated[str, typer.Option(help="Name of the prediction, or, with --map, the name that it gets.")],
     cell_type: Annotated[str, typer.Option(help="Cell type to score.")],
     region: Annotated[
         list[str] | None, typer.Option(help="Region to score; repeat for several.  [default: the run's test regions]")
@@ -38,6 +52,25 @@ def command(
     report: Annotated[
         Path | None, typer.Option(help="HTML report to write, pictures included.  [default: RUN.html]")
     ] = None,
+    map_file: Annotated[
+        str | None,
+        typer.Option(
+            "--map",
+            help="Import this map first, under the name of --run: .cool, .mcool, .hic, .npy (or a folder), .npz, .h5.",
+            rich_help_panel="Another program's map",
+        ),
+    ] = None,
+    variable: VariableOption = None,
+    file_binsize: FileBinsizeOption = None,
+    values: ValuesOption = None,
+    normalisation: NormalisationOption = None,
+    match_scale: MatchScaleOption = False,
+    chrom: ChromOption = None,
+    start: StartOption = None,
+    triangle: TriangleOption = None,
+    rename_chrom: RenameOption = None,
+    train: TrainOption = None,
+    trained_on: TrainedOnOption = None,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
@@ -46,9 +79,48 @@ def command(
     """Score a prediction and the baselines on regions that the model has not seen; print a table, write a report."""
     from epizarr.evaluate import evaluate_run, write_report
     from epizarr.evaluate.intervals import SCORES, advantage_notes, interval_note, score_interval
+    from epizarr.map_import import import_map
     from epizarr.report.html import format_interval, format_score
 
+    arguments = import_arguments(
+        variable,
+        file_binsize,
+        values,
+        normalisation,
+        match_scale,
+        chrom,
+        start,
+        triangle,
+        rename_chrom,
+        train,
+        trained_on,
+    )
+    if map_file is None and arguments:
+        raise typer.BadParameter(
+            f"{', '.join(arguments)}: only a map that is imported (--map) can be read in another way."
+        )
+    if map_file is not None and not region:
+        raise typer.BadParameter(
+            "--map: say which regions to score (--region); of another program's map none are known."
+        )
+    if map_file is not None and predictions is not None:
+        raise typer.BadParameter("--map is imported into STORE; leave out --predictions.")
     with client_for(cluster, threads) as client, progress_bar("evaluate") as update:
+        if map_file is not None:
+            import_map(
+                map_file,
+                store,
+                cell_type=cell_type,
+                run=run,
+                binsize=binsize,
+                test=region or (),
+                client=client,
+                n_threads=threads,
+                progress=lambda done, total: update(done, total, "import"),
+                overwrite=overwrite,
+                take_over=take_over,
+                **arguments,
+            )
         scores = evaluate_run(
             store,
             run,

@@ -67,7 +67,8 @@ class Maps:
     variable, transform, min_diagonal
         What is compared, how both maps are transformed first, and the first diagonal that counts.
     track_binsize, tracks, stored_tracks, track_rows, track_transforms
-        The model's tracks, in its order: names, names and rows in the store, transforms, bound to these tracks.
+        The model's tracks, in its order: names, names and rows in the store, transforms, bound to these tracks. None for an
+        imported map, whose model nothing is known of: then no track is read.
     """
 
     store: Place
@@ -125,6 +126,8 @@ class Maps:
 
         A partial last bin is filled up with NaN, so that each bin has the same number of track bins.
         """
+        if not self.tracks:
+            return np.empty((0, 0), dtype=np.float32)
         fine = self.assembly.bins(self.track_binsize)
         stride = self.binsize // self.track_binsize
         first, _, chrom_end = self.grid.finer_start(lo, fine)
@@ -141,6 +144,8 @@ class Maps:
     def bin_tracks(self, rows: Rows) -> np.ndarray:
         """Mean transformed signal of each contact bin, float64 (track, row + n_diagonals - 1); NaN past the region."""
         n = rows.hi - rows.lo + self.n_diagonals - 1
+        if not self.tracks:
+            return np.empty((0, n))
         last = min(rows.lo + n, rows.end)
         signal = self.signal(rows.lo, last).reshape(len(self.tracks), last - rows.lo, -1)
         known = ~np.isnan(signal)
@@ -184,7 +189,7 @@ def open_maps(
     """
     attrs = prediction.attrs
     binsize, track_binsize = int(attrs["binsize"]), int(attrs["track_binsize"])
-    contacts, tracks = open_contacts(store, cell_type, binsize), open_tracks(store, cell_type, track_binsize)
+    contacts = open_contacts(store, cell_type, binsize)
     if Assembly.from_dataset(contacts) != Assembly.from_dataset(prediction):
         raise AssemblyMismatchError(
             f"{store}: assembly {contacts.attrs['assembly']!r} is not that of the prediction, {attrs['assembly']!r}, "
@@ -196,7 +201,8 @@ def open_maps(
     names = [name for name in all_names if name not in left_out]
     sources = json.loads(attrs.get("track_sources", "{}")) if is_predicted else {}
     stored = [sources.get(name, name) for name in names]
-    there = [str(name) for name in tracks["track"].values]
+    tracks = open_tracks(store, cell_type, track_binsize) if names else None
+    there = [] if tracks is None else [str(name) for name in tracks["track"].values]
     missing = [name for name in stored if name not in there]
     problems = []
     if variable not in contacts:
@@ -214,7 +220,10 @@ def open_maps(
     rows = tuple(there.index(name) for name in stored)
     fitted = dict(zip(all_names, json.loads(str(attrs["track_transforms"])), strict=True))
     transforms = [Transform.from_json(json.dumps(fitted[name])) for name in names]
-    signal = [tracks["signal"].isel(track=row) for row in rows]
+    bound: tuple[Transform, ...] = ()
+    if tracks is not None:
+        signal = [tracks["signal"].isel(track=row) for row in rows]
+        bound = bind_transforms(transforms, names, own_fits(signal, tracks["blacklisted"]))
     return Maps(
         store=store,
         cell_type=cell_type,
@@ -228,7 +237,7 @@ def open_maps(
         tracks=tuple(names),
         stored_tracks=tuple(stored),
         track_rows=rows,
-        track_transforms=bind_transforms(transforms, names, own_fits(signal, tracks["blacklisted"])),
+        track_transforms=bound,
     )
 
 
@@ -241,7 +250,7 @@ def lacking_tracks(store: Place, cell_types: Sequence[str], prediction: xr.Datas
     """The tracks that cell types lack of those that a prediction was made of, by cell type; none listed that lacks none."""
     track_binsize, fed = int(prediction.attrs["track_binsize"]), json.loads(prediction.attrs["tracks"])
     found = {}
-    for cell_type in cell_types:
+    for cell_type in cell_types if fed else ():
         there = open_tracks(store, cell_type, track_binsize)["track"].values
         lacks = [str(name) for name in fed if name not in there and name not in missing_tracks(prediction)]
         if lacks:
@@ -298,14 +307,18 @@ def inputs_id(prediction: xr.Dataset, maps: Sequence[Maps], truths: Sequence[dic
     content += [prediction.attrs[name] for name in ("track_sources", "missing_tracks") if name in prediction.attrs]
     for source in maps:
         contacts = open_contacts(source.store, source.cell_type, source.binsize)
-        tracks = open_tracks(source.store, source.cell_type, source.track_binsize)
-        content.append([source.cell_type, group_id(contacts), group_id(tracks, source.stored_tracks)])
+        ids = [group_id(contacts)]
+        if source.tracks:
+            tracks = open_tracks(source.store, source.cell_type, source.track_binsize)
+            ids.append(group_id(tracks, source.stored_tracks))
+        content.append([source.cell_type, *ids])
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def compared_inputs(maps: Maps) -> list[dict[str, object]]:
     """Files behind the compared contacts and the tracks that the model reads."""
     contacts = open_contacts(maps.store, maps.cell_type, maps.binsize)
-    tracks = open_tracks(maps.store, maps.cell_type, maps.track_binsize)
-    entries = used_inputs(tracks, maps.stored_tracks)
+    entries = []
+    if maps.tracks:
+        entries = used_inputs(open_tracks(maps.store, maps.cell_type, maps.track_binsize), maps.stored_tracks)
     return entries + [entry for entry in used_inputs(contacts) if entry not in entries]

@@ -114,7 +114,8 @@ def write_report(
             [
                 f"Windows of up to {window_bp / 1e6:g} Mb, evenly spaced over the good bins of the scored regions: nobody "
                 "picked them. All maps of a figure share one colour scale, set by the observed map; grey is missing or outside "
-                "the scored regions. Tracks are drawn untransformed and cut where the model's clip limit is."
+                "the scored regions."
+                + (" Tracks are drawn untransformed and cut where the model's clip limit is." if maps.tracks else "")
             ],
             pictures=pictures,
         ),
@@ -268,16 +269,19 @@ def _provenance_section(
 ) -> Section:
     trained_on = json.loads(prediction.attrs["trained_on"])
     settings = json.loads(prediction.attrs["settings"])
+    imported = json.loads(prediction.attrs.get("imported", "{}"))
+    tracks = ", ".join(f"{n} ({_title(t)})" for n, t in zip(maps.tracks, maps.track_transforms, strict=True))
     facts = [
         ["store", str(store) if home == store else f"{store}; prediction in {home}"],
         ["cell type, run", f"{maps.cell_type}, {run}"],
-        ["checkpoint (sha256)", str(prediction.attrs["checkpoint_sha256"])],
+        [f"{'file' if imported else 'checkpoint'} (sha256)", str(prediction.attrs["checkpoint_sha256"])],
         ["target, transform", f"{maps.variable}, {maps.transform.name}"],
         ["bins, diagonals", f"{maps.binsize:,} bp; diagonals {maps.min_diagonal} to {maps.n_diagonals - 1} are scored"],
-        ["tracks", ", ".join(f"{n} ({_title(t)})" for n, t in zip(maps.tracks, maps.track_transforms, strict=True))],
-        ["trained on cell types", ", ".join(trained_on["cell_types"])],
-        *([f"{name} regions", ", ".join(regions)] for name, regions in trained_on["splits"].items()),
-        ["prediction settings", ", ".join(f"{key} {value}" for key, value in settings.items())],
+        ["tracks", tracks or "none named"],
+        ["trained on cell types", ", ".join(trained_on["cell_types"]) or "not stated"],
+        *([f"{name} regions", ", ".join(regions) or "none named"] for name, regions in trained_on["splits"].items()),
+        *([f"imported: {key}", str(value)] for key, value in imported.items()),
+        *([["prediction settings", ", ".join(f"{k} {v}" for k, v in settings.items())]] if settings else []),
         *([f"predictor: {name}", str(text)] for name, text in json.loads(scores.attrs["predictors"]).items()),
         ["versions", ", ".join(f"{p} {version(p)}" for p in ("epizarr", "numpy", "scipy", "xarray", "zarr"))],
     ]

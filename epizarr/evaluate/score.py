@@ -41,6 +41,7 @@ from epizarr.evaluate.maps import (
     open_maps,
     region_rows,
 )
+from epizarr.evaluate.training import baseline_training
 from epizarr.genome import Assembly, Region
 from epizarr.io.group_choice import find_prediction
 from epizarr.io.ledger import Lease
@@ -170,7 +171,7 @@ def evaluate_run(
     """
     store, home = place_of(store), place_of(predictions or store)
     prediction = find_prediction(home, cell_type, run, binsize)
-    trained_on = json.loads(str(prediction.attrs["trained_on"]))
+    trained_on, training_notes = baseline_training(prediction, cell_type, regions)
     trained, source_notes, left_out = _baseline_sources(store, prediction, trained_on["cell_types"])
     maps = open_maps(store, cell_type, prediction, is_predicted=True, left_out=left_out)
     scored = _regions(maps, regions, trained_on)
@@ -221,7 +222,7 @@ def evaluate_run(
         moments, ceiling, n_observed = _score(tasks, cells, n_passes, ticker, workers)
         scores = {name: found.scores() for name, found in moments.items()}
         notes = _notes(maps, scored, splits, scores[PREDICTION], n_observed, trained_on)
-        notes += source_notes + missing + no_ceiling
+        notes = training_notes + notes + source_notes + missing + no_ceiling
         about = {PREDICTION: f"run {run!r}", **{fit.name: fit.about for fit in fits}}
         rows: dict[str, DistanceCorrelations | None] = {
             name: scores.get(name) for name in (PREDICTION, TRAINING_MEAN, INSULATION, RIDGE)
@@ -283,8 +284,11 @@ def _fit_baselines(
             "the training regions of this run have no valid pixel in this store, so that neither a baseline nor the skill can "
             "be computed. Use the store that the run was trained on."
         )
-    fits, notes = [fit_training_mean(train)], []
+    fits = [fit_training_mean(train)]
     tracks = sources[0].tracks
+    if not tracks:
+        return fits, [f"{INSULATION}, {RIDGE}: n/a, this prediction names no tracks that they could read."]
+    notes = []
     insulators = [index for index, name in enumerate(tracks) if name.lower() == INSULATOR]
     if insulators and train.n.any():
         fits.append(fit_insulation(train, insulators[0], len(tracks)))

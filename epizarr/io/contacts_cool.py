@@ -152,6 +152,20 @@ def open_cool(path: Path, group: str | None, binsize: int, convention: Conventio
     return CoolSource(info, chosen)
 
 
+def cool_binsizes(path: Path, group: str | None = None) -> list[int]:
+    """Bin widths (bp) of the coolers in an HDF5 file, or in one group of it, ascending; none if there is no cooler.
+
+    Raises
+    ------
+    InputFileError
+        If the file is damaged.
+    """
+    with _open(path) as file:
+        coolers = _find_coolers(file)
+    named = None if group is None else "/" + group.strip("/")
+    return sorted({size for name, size in coolers.items() if size is not None and named in (None, name)})
+
+
 def weights_convention(
     name: str, attrs: Mapping[str, Any], software: str | None, said: Convention | None = None
 ) -> Convention | None:

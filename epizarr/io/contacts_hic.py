@@ -107,18 +107,10 @@ def open_hic(path: Path, binsize: int) -> HicSource:
     InputFileError
         If the file is damaged, of a version that cannot be read, or has no such bin size; those it has are listed.
     """
-    import hictkpy  # not at the top: a process that has loaded it may hang in fork()
-
-    try:
-        whole = hictkpy.MultiResFile(str(path))
-        binsizes = tuple(sorted(int(size) for size in whole.resolutions()))
-        attributes = whole.attributes()
-        chrom_lengths = {str(chrom): int(length) for chrom, length in whole.chromosomes().items()}
-    except RuntimeError as error:
-        raise InputFileError(
-            f"{path} cannot be opened as a .hic file: {error}. Versions 8 and 9 can be read; if it is one of them, the "
-            "file is damaged: fetch it again."
-        ) from error
+    whole = _open_whole(path)
+    binsizes = tuple(sorted(int(size) for size in whole.resolutions()))
+    attributes = whole.attributes()
+    chrom_lengths = {str(chrom): int(length) for chrom, length in whole.chromosomes().items()}
     if binsize not in binsizes:
         raise InputFileError(
             f"{path} has no contacts at {binsize:,} bp; it has {', '.join(f'{size:,}' for size in binsizes)} bp."
@@ -137,6 +129,23 @@ def open_hic(path: Path, binsize: int) -> HicSource:
         software=None if software is None else str(software),
     )
     return HicSource(info)
+
+
+def hic_binsizes(path: Path) -> list[int]:
+    """Bin widths (bp) of a ``.hic`` file, ascending; raises as :func:`open_hic`."""
+    return sorted(int(size) for size in _open_whole(path).resolutions())
+
+
+def _open_whole(path: Path) -> "hictkpy.MultiResFile":
+    import hictkpy  # not at the top: a process that has loaded it may hang in fork()
+
+    try:
+        return hictkpy.MultiResFile(str(path))
+    except RuntimeError as error:
+        raise InputFileError(
+            f"{path} cannot be opened as a .hic file: {error}. Versions 8 and 9 can be read; if it is one of them, the "
+            "file is damaged: fetch it again."
+        ) from error
 
 
 def _open(path: Path, binsize: int) -> "hictkpy.File":

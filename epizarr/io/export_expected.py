@@ -6,17 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from epizarr.bands import mask_band
 from epizarr.errors import ConfigError, InputFileError, StoreError
 from epizarr.genome import BinGrid
+from epizarr.io.contacts_mean import mean_by_distance
 from epizarr.io.layout import group_path
 from epizarr.io.places import Place
-from epizarr.io.store_read import has_group, list_groups, open_contacts, read_region
+from epizarr.io.store_read import has_group, list_groups, open_contacts
 from epizarr.schema import WEIGHTED_VARIABLES
-from epizarr.transforms import diagonal_sums, mean_of_sums
+from epizarr.transforms import mean_of_sums
 
-#: Band rows read at a time.
-_ROWS = 8192
 #: ``expected`` that means: of the regions that the model was trained on.
 TRAINING = "training"
 
@@ -76,29 +74,20 @@ def read_expected(
 
 
 def _of_training(store: Place, grid: BinGrid, n_diagonals: int, trained_on: dict[str, Any]) -> np.ndarray:
-    total, number = np.zeros(n_diagonals), np.zeros(n_diagonals, dtype=np.int64)
+    if not trained_on["cell_types"]:
+        raise ConfigError(
+            "export: what this map's model was trained on is not stated; name a cell type or a table as the expected."
+        )
     for cell_type in trained_on["cell_types"]:
-        group = group_path("contacts", cell_type, grid.binsize)
-        if not has_group(store, group):
+        if not has_group(store, group_path("contacts", cell_type, grid.binsize)):
             raise StoreError(
                 f"{store}: the model was trained on {cell_type!r}, whose contacts at {grid.binsize:,} bp are not here. Name "
                 "another cell type or a table as the expected."
             )
-        ds = open_contacts(store, cell_type, grid.binsize)
-        _check_reach(f"contacts of {cell_type!r}", ds.sizes["diagonal"], n_diagonals)
-        good = ~ds["bad_bin"].values
-        for text in trained_on["splits"]["train"]:
-            first, last = grid.region_extent(grid.assembly.region(text), "contained")
-            # Bins past the region are not good: its pixels have both ends in it.
-            inside = np.append(good[first:last], np.zeros(n_diagonals - 1, dtype=bool))
-            for lo in range(first, last, _ROWS):
-                hi = min(lo + _ROWS, last)
-                band = read_region(store, group, "count", {"bin": slice(lo, hi), "diagonal": slice(0, n_diagonals)})
-                part = mask_band(band, inside[lo - first : hi - first + n_diagonals - 1])
-                block_total, block_number = diagonal_sums(part)
-                total += block_total
-                number += block_number
-    return mean_of_sums(total, number)
+        stored = open_contacts(store, cell_type, grid.binsize).sizes["diagonal"]
+        _check_reach(f"contacts of {cell_type!r}", stored, n_diagonals)
+    regions = [grid.assembly.region(text) for text in trained_on["splits"]["train"]]
+    return mean_by_distance(store, trained_on["cell_types"], regions, "count", grid, n_diagonals)
 
 
 def _of_cell_type(store: Place, cell_type: str, variable: str, binsize: int, n_diagonals: int) -> np.ndarray:

@@ -22,6 +22,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x87\x89\xf2\xeb", "bigBed"),
     (b"BAM\x01", "BAM"),
     (b"CRAM", "CRAM"),
+    (b"\x93NUMPY", "npy"),
     (b"\x1f\x8b", "gzip"),
     (b"PK\x03\x04", "zip"),
 )
@@ -42,18 +43,21 @@ _SUFFIX: dict[str, str] = {
     ".cram": "CRAM",
     ".gz": "gzip",
     ".zip": "zip",
+    ".npy": "npy",
+    ".npz": "zip",
 }
 
 #: Formats as a sentence names them.
 _LABEL: dict[str, str] = {
-    "HDF5": "an HDF5 file (.cool, .mcool)",
+    "HDF5": "an HDF5 file (.cool, .mcool, .h5)",
     "hic": "a .hic file",
     "bigWig": "a bigWig file",
     "bigBed": "a bigBed file",
     "BAM": "a BAM file",
     "CRAM": "a CRAM file",
     "gzip": "a gzip-compressed file",
-    "zip": "a zip archive",
+    "zip": "a zip archive (.npz is one)",
+    "npy": "a NumPy array (.npy)",
     "text": "a text file",
     "empty": "an empty file",
     "unknown": "a binary file of no format that epizarr knows",
@@ -65,8 +69,8 @@ def detect_file_type(path: str | Path) -> str:
 
     Returns
     -------
-    One of ``"HDF5"``, ``"hic"``, ``"bigWig"``, ``"bigBed"``, ``"BAM"``, ``"CRAM"``, ``"gzip"``, ``"zip"``, ``"text"``,
-    ``"empty"`` and ``"unknown"``.
+    One of ``"HDF5"``, ``"hic"``, ``"bigWig"``, ``"bigBed"``, ``"BAM"``, ``"CRAM"``, ``"gzip"``, ``"zip"``, ``"npy"``,
+    ``"text"``, ``"empty"`` and ``"unknown"``.
     """
     with open(path, "rb") as file:
         head = file.read(1024)

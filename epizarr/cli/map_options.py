@@ -1,0 +1,99 @@
+"""Options that say how another program's map is read: the same in ``import-map`` and in ``evaluate --map``."""
+
+from typing import Annotated, Any
+
+import typer
+
+_PANEL = "Another program's map"
+
+
+def _option(*names: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=_PANEL, **more)
+
+
+VariableOption = Annotated[
+    str | None, _option("--variable", help="What it is compared with: ice, kr, hicdcplus_oe, …  [default: ice]")
+]
+FileBinsizeOption = Annotated[
+    int | None,
+    _option(
+        "--file-binsize", min=1, help="Bin width of the file in bp, where it does not say it (.npy) or has several."
+    ),
+]
+ValuesOption = Annotated[
+    str | None,
+    _option("--values", help="Scale of its values: linear, log1p (C.Origami), log, log2 or log10.  [default: linear]"),
+]
+NormalisationOption = Annotated[
+    str | None,
+    _option("--normalisation", help="Weights of a .cool or .hic to use, or none.  [default: weight, if it is there]"),
+]
+MatchScaleOption = Annotated[
+    bool, _option("--match-scale", help="Multiply it by one number, where its contacts are in other units.")
+]
+ChromOption = Annotated[
+    str | None, _option("--chrom", help="Chromosome of one .npy that is not named CHROM_START.npy.")
+]
+StartOption = Annotated[int | None, _option("--start", min=0, help="First base of that .npy, 0-based.")]
+TriangleOption = Annotated[
+    int | None,
+    _option("--triangle", min=0, help="A .npy is an upper triangle from this diagonal on (Akita: 2)."),
+]
+RenameOption = Annotated[
+    list[str] | None,
+    _option("--rename-chrom", metavar="FILE=STORE", help="A chromosome's name in both, e.g. 21=chr21; repeat for all."),
+]
+TrainOption = Annotated[
+    list[str] | None,
+    _option("--train", help="Regions that its model was trained on, if known; separated by spaces, may be repeated."),
+]
+TrainedOnOption = Annotated[
+    str | None, _option("--trained-on", help="Cell types that it was trained on, if known, separated by commas.")
+]
+
+
+def import_arguments(
+    variable: str | None,
+    file_binsize: int | None,
+    values: str | None,
+    normalisation: str | None,
+    match_scale: bool,
+    chrom: str | None,
+    start: int | None,
+    triangle: int | None,
+    rename_chrom: list[str] | None,
+    train: list[str] | None,
+    trained_on: str | None,
+) -> dict[str, Any]:
+    """Arguments of :func:`epizarr.map_import.import_map` from the options; only those that were given."""
+    given = {
+        "variable": variable,
+        "file_binsize": file_binsize,
+        "values": values,
+        "normalisation": normalisation,
+        "match_scale": match_scale or None,
+        "chrom": chrom,
+        "start": start,
+        "triangle": triangle,
+        "rename": _names(rename_chrom) if rename_chrom else None,
+        "train": words(train) or None,
+        "trained_cell_types": [name.strip() for name in trained_on.split(",")] if trained_on else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def words(texts: list[str] | None) -> list[str]:
+    """Regions of an option that may be repeated and hold several, separated by spaces."""
+    return [word for text in texts or [] for word in text.split()]
+
+
+def _names(texts: list[str]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for text in texts:
+        in_file, equals, in_store = (part.strip() for part in text.partition("="))
+        if not (in_file and equals and in_store) or in_file in names:
+            raise typer.BadParameter(
+                f"{text!r}: needs FILE=STORE, each FILE once, e.g. 21=chr21", param_hint="--rename-chrom"
+            )
+        names[in_file] = in_store
+    return names
