@@ -18,7 +18,7 @@ import numpy as np
 from epizarr import __version__
 from epizarr.bands import band_from_square, mask_band
 from epizarr.cluster import Progress, run_tasks
-from epizarr.errors import ConfigError, InputFileError, SplitError, StoreError, nearest_match
+from epizarr.errors import ConfigError, EpizarrError, InputFileError, SplitError, StoreError, nearest_match
 from epizarr.genome import BinGrid, Region
 from epizarr.io.contacts_mean import mean_by_distance
 from epizarr.io.group_choice import find_contacts
@@ -240,12 +240,15 @@ def import_map(
         coords = grid_coords(grid, job.n_diagonals)
         create_group(place, group, "predictions", coords=coords, arrays={"contact": band}, attrs=attrs)
         sweep_group(place, group)
-        if not sum(run_tasks(_import_block, blocks, progress=progress, **workers)):
-            remove_group(place, group)
-            raise InputFileError(
-                f"map {path}: all of it is missing. No value covers half of a pixel of {grid.binsize:,} bp from diagonal "
-                f"{job.min_diagonal} on."
-            )
+        try:
+            if not sum(run_tasks(_import_block, blocks, progress=progress, **workers)):
+                raise InputFileError(
+                    f"map {path}: all of it is missing. No value covers half of a pixel of {grid.binsize:,} bp from diagonal "
+                    f"{job.min_diagonal} on."
+                )
+        except EpizarrError:
+            remove_group(place, group)  # the file is at fault: nothing can be gone on with
+            raise
         lease.check()
         finish_group(place, group, {"scale": job.scale} if match_scale else None)
     return group
