@@ -280,7 +280,7 @@ def _provenance_section(
         ["tracks", tracks or "none named"],
         ["trained on cell types", ", ".join(trained_on["cell_types"]) or "not stated"],
         *([f"{name} regions", ", ".join(regions) or "none named"] for name, regions in trained_on["splits"].items()),
-        *([f"imported: {key}", str(value)] for key, value in imported.items()),
+        *([f"imported: {key}", _text(value)] for key, value in imported.items()),
         *([["prediction settings", ", ".join(f"{k} {v}" for k, v in settings.items())]] if settings else []),
         *([f"predictor: {name}", str(text)] for name, text in json.loads(scores.attrs["predictors"]).items()),
         ["versions", ", ".join(f"{p} {version(p)}" for p in ("epizarr", "numpy", "scipy", "xarray", "zarr"))],
@@ -301,6 +301,10 @@ def _provenance_section(
             Table("Input files", ["name", "file", "sha256 (first 16)", "origin"], files),
         ],
     )
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _title(transform: Transform) -> str:
