@@ -138,6 +138,7 @@ def test_import_map__gives_back_what_was_written(store, predicted, tmp_path, kin
     np.testing.assert_allclose(theirs, own, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_import_map__of_an_exported_prediction_scores_the_same(store, predicted, tmp_path):
     path, how = WRITERS["mcool"](tmp_path, store, predicted[FIRST:END])
     import_map(path, store, cell_type="B", run="theirs", n_threads=1, **how, **TOLD)
@@ -322,6 +323,7 @@ def test_import_map__refuses_another_assembly(made, tmp_path):
         import_map(inputs.folder / "contacts.cool", made, cell_type="B", run="bad")
 
 
+@pytest.mark.slow
 def test_import_map__whole_genome_without_regions_kept_for_scores(store, predicted, tmp_path):
     write_prediction(store, "B", "all", predicted)
     path = export_contacts(store, tmp_path / "all.mcool", cell_type="B", run="all")
@@ -337,7 +339,7 @@ def test_import_map__whole_genome_without_regions_kept_for_scores(store, predict
 # --------------------------------------------------------------------------------------------------------- command line
 
 
-@pytest.mark.parametrize("kind", ["mcool", "npy-folder"])
+@pytest.mark.parametrize("kind", [pytest.param("mcool", marks=pytest.mark.slow), "npy-folder"])
 def test_evaluate__scores_a_map_with_one_command(store, predicted, tmp_path, capsys, kind):
     path, how = WRITERS[kind](tmp_path, store, predicted[FIRST:END])
     options = ["--file-binsize", str(how["file_binsize"])] if how else []
@@ -354,6 +356,7 @@ def test_evaluate__scores_a_map_with_one_command(store, predicted, tmp_path, cap
     assert before.identical(open_evaluation(store, "B", "theirs", BINSIZE).load())
 
 
+@pytest.mark.slow
 def test_import_map__then_plot_and_export(store, predicted, tmp_path, capsys):
     path, _ = _npz(tmp_path, store, predicted[FIRST:END])
     assert run(["import-map", str(path), str(store), "--cell-type", "B", "--run", "theirs", "--test", "chr2"]) == 0
