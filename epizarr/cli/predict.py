@@ -25,9 +25,16 @@ def register(app: typer.Typer) -> None:
 
 def command(
     store: Annotated[str, typer.Argument(help="Store with the cell type's tracks.")],
-    checkpoint: Annotated[Path, typer.Option(help="RUNDIR/best, RUNDIR/last, or a checkpoint's folder.")],
-    cell_type: Annotated[str, typer.Option(help="Cell type to predict.")],
-    run: Annotated[str | None, typer.Option(help="Name of the prediction.  [default: the run folder's name]")] = None,
+    checkpoint: Annotated[
+        list[Path], typer.Option(help="RUNDIR/best, RUNDIR/last, or a checkpoint's folder; repeat for several.")
+    ],
+    cell_type: Annotated[list[str], typer.Option(help="Cell type to predict; repeat for several.")],
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name of the prediction, one a checkpoint, in their order.  [default: the run folder's name]"
+        ),
+    ] = None,
     region: Annotated[
         list[str] | None,
         typer.Option(help="Region such as chr3:1,000,000-6,000,000; repeat for several.  [default: all]"),
@@ -59,11 +66,14 @@ def command(
     overwrite: OverwriteOption = False,
     take_over: TakeOverOption = False,
 ) -> None:
-    """Predict contacts from tracks, to the chromosomes' ends; no Hi-C is needed. Again = resume."""
+    """Predict contacts from tracks, to the chromosomes' ends; no Hi-C is needed. Again = resume.
+
+    Several cell types and several checkpoints are one call and one Dask graph: each pair is a prediction of its own.
+    """
     from epizarr.predict import predict_contacts
 
     with client_for(cluster, threads) as client, progress_bar("predict") as update:
-        group = predict_contacts(
+        groups = predict_contacts(
             store,
             checkpoint,
             cell_type=cell_type,
@@ -82,8 +92,9 @@ def command(
             overwrite=overwrite,
             take_over=take_over,
         )
-    name = group.split("/")[-2]
-    stdout.print(f"{out or store}: {group}. Next: epizarr evaluate {out or store} --run {name} --cell-type {cell_type}")
+    for group in groups:
+        cell, _, name, _ = group.split("/")
+        stdout.print(f"{out or store}: {group}. Next: epizarr evaluate {out or store} --run {name} --cell-type {cell}")
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

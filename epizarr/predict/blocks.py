@@ -5,6 +5,7 @@ stripes into band rows, undoes the target's transform, and writes the block whol
 batch crosses a block, so a block's values depend on nothing but its inputs and the settings kept with the group.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from epizarr.io.ledger import Ledger, work_folder
 from epizarr.io.places import Place
 from epizarr.io.store import read_region, write_region
 from epizarr.nn import Epiphany, predict_stripes
-from epizarr.predict.settings import Settings
+from epizarr.predict.settings import KEPT_NETWORKS, Settings
 from epizarr.tiles import bins_needed
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.transforms import Transform, network_input
@@ -54,22 +55,21 @@ class Job:
 
 @dataclass(frozen=True)
 class Block:
-    """Band rows ``[lo, hi)``: one task. ``pieces`` are (first row, one past the last, one past the region's last bin)."""
+    """Band rows ``[lo, hi)``: one task. ``pieces`` are (first row, one past the last, one past the region's last bin).
 
-    job: Job
+    It is what a task's message holds, some 300 bytes; the job comes to a worker once. ``digest`` stands for what the task is
+    made from.
+    """
+
     lo: int
     hi: int
     pieces: tuple[tuple[int, int, int], ...]
+    digest: str
 
     @property
     def name(self) -> str:
         """Name of the task in the ledger."""
         return f"contact-{self.lo:09d}"
-
-    @property
-    def digest(self) -> str:
-        """Hash of what the task is made from."""
-        return self.job.digest
 
 
 def blocks_of(job: Job, extents: Sequence[tuple[int, int]]) -> list[Block]:
@@ -80,13 +80,22 @@ def blocks_of(job: Job, extents: Sequence[tuple[int, int]]) -> list[Block]:
         hi = min(lo + job.settings.block_bins, n_bins)
         pieces = tuple((max(lo, a), min(hi, b), b) for a, b in sorted(extents) if max(lo, a) < min(hi, b))
         if pieces:
-            blocks.append(Block(job, lo, hi, pieces))
+            blocks.append(Block(lo, hi, pieces, job.digest))
     return blocks
 
 
-@lru_cache(maxsize=1)
 def load_model(path: str, sha256: str) -> Epiphany:
-    """Load the network once a process."""
+    """Load a network once a process, whatever the number of its threads; the two that were used last are kept."""
+    with _LOADING:
+        return _read_model(path, sha256)
+
+
+#: Held while a network is read: threads that ask for the same one wait for it.
+_LOADING = threading.Lock()
+
+
+@lru_cache(maxsize=KEPT_NETWORKS)
+def _read_model(path: str, sha256: str) -> Epiphany:
     checkpoint = load_checkpoint(path)
     if checkpoint.sha256 != sha256:
         raise CheckpointError(
@@ -105,16 +114,15 @@ def _torch_threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def predict_block(block: Block) -> None:
-    """Predict one block and write it. Safe to run again, anywhere."""
-    job = block.job
+def predict_block(block: Block, job: Job) -> None:
+    """Predict one block of a job and write it. Safe to run again, anywhere."""
     model = load_model(job.checkpoint, job.checkpoint_sha256)
     values = np.full((block.hi - block.lo, model.config.n_offsets), np.nan, dtype=np.float32)
     with _torch_threads(job.settings.torch_threads):
         for first, last, end in block.pieces:
             values[first - block.lo : last - block.lo] = _predict_rows(job, model, first, last, end)
     write_region(job.out, job.group, "contact", {"bin": slice(block.lo, block.hi)}, values)
-    Ledger(work_folder(job.out, job.group)).mark(block.name, job.digest)
+    Ledger(work_folder(job.out, job.group)).mark(block.name, block.digest)
 
 
 def _predict_rows(job: Job, model: Epiphany, first: int, last: int, end: int) -> np.ndarray:

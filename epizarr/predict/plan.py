@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -22,7 +23,7 @@ from epizarr.io.track_kinds import stored_kinds, unlike_training
 from epizarr.predict.blocks import Block, Job, blocks_of
 from epizarr.predict.settings import BLOCK_BINS, Settings, check_settings
 from epizarr.track_shift import shift_warnings, track_shift
-from epizarr.train.checkpoint import Checkpoint
+from epizarr.train.checkpoint import Checkpoint, load_checkpoint
 from epizarr.train.seen import seen_in_training
 from epizarr.transforms import Transform
 
@@ -40,6 +41,12 @@ class Plan:
     blocks: list[Block]
     attrs: dict[str, Any]
     n_diagonals: int
+
+
+def plan_predictions(store: Place, path: str | Path, *, cell_types: Sequence[str], **options: Any) -> list[Plan]:
+    """Plan the runs of one checkpoint, one a cell type; its weights are let go at the end. See :func:`plan_prediction`."""
+    checkpoint = load_checkpoint(path)
+    return [plan_prediction(store, checkpoint, cell_type=cell_type, **options) for cell_type in cell_types]
 
 
 def plan_prediction(

@@ -17,6 +17,8 @@ TRUNK_BINS = 1000
 BATCH_SIZE = 32
 #: What one task may use unless told: the published 5-kb network needs about 2 GiB.
 MAX_TASK_BYTES = 4 << 30
+#: Networks that a worker keeps, so that tasks of two checkpoints may run side by side.
+KEPT_NETWORKS = 2
 #: Chunks and shards' indices that are decoded while a task reads and writes.
 _CODEC_BYTES = 8 << 20
 
