@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from epizarr.bands import mask_band, scatter_stripes, stripe_margins
-from epizarr.errors import CheckpointError
+from epizarr.errors import CheckpointError, ConfigError
 from epizarr.genome import Assembly, BinGrid
 from epizarr.io.ledger import Ledger, work_folder
 from epizarr.io.places import Place
 from epizarr.io.store import read_region, write_region
-from epizarr.nn import Epiphany, predict_stripes
-from epizarr.predict.settings import KEPT_NETWORKS, Settings
+from epizarr.nn import Epiphany, Precision, lower_precision, predict_stripes
+from epizarr.predict.settings import KEPT_NETWORKS, Device, Settings
 from epizarr.tiles import bins_needed
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.transforms import Transform, network_input
@@ -84,43 +84,51 @@ def blocks_of(job: Job, extents: Sequence[tuple[int, int]]) -> list[Block]:
     return blocks
 
 
-def load_model(path: str, sha256: str) -> Epiphany:
-    """Load a network once a process, whatever the number of its threads; the two that were used last are kept."""
+def load_model(job: Job) -> Epiphany:
+    """Load a job's network once a process, whatever the number of its threads; the two that were used last are kept."""
     with _LOADING:
-        return _read_model(path, sha256)
+        return _read_model(job.checkpoint, job.checkpoint_sha256, job.settings.precision, job.settings.device)
 
 
 #: Held while a network is read: threads that ask for the same one wait for it.
 _LOADING = threading.Lock()
+#: Held while a GPU computes: its memory then holds one task's work, and the other threads read and write meanwhile.
+_GPU = threading.Lock()
 
 
 @lru_cache(maxsize=KEPT_NETWORKS)
-def _read_model(path: str, sha256: str) -> Epiphany:
+def _read_model(path: str, sha256: str, precision: Precision, device: Device) -> Epiphany:
     checkpoint = load_checkpoint(path)
     if checkpoint.sha256 != sha256:
         raise CheckpointError(
             f"checkpoint {path} was replaced while it was used for prediction; start the prediction again."
         )
-    return checkpoint.model()
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("prediction on device 'cuda': a worker has no usable CUDA device. Start workers with cuda:N.")
+    return lower_precision(checkpoint.model(), precision).to(device)
 
 
 @contextmanager
-def _torch_threads(n: int) -> Iterator[None]:
+def _computing(settings: Settings) -> Iterator[None]:
+    """Run torch as the settings say: so many threads; a GPU for one task at a time, in float32 and not in TF32."""
     before = torch.get_num_threads()
-    torch.set_num_threads(n)
+    torch.set_num_threads(settings.torch_threads)
     try:
-        yield
+        if settings.device == "cpu":
+            yield
+        else:
+            with _GPU, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                yield
     finally:
         torch.set_num_threads(before)
 
 
 def predict_block(block: Block, job: Job) -> None:
     """Predict one block of a job and write it. Safe to run again, anywhere."""
-    model = load_model(job.checkpoint, job.checkpoint_sha256)
+    model = load_model(job)
     values = np.full((block.hi - block.lo, model.config.n_offsets), np.nan, dtype=np.float32)
-    with _torch_threads(job.settings.torch_threads):
-        for first, last, end in block.pieces:
-            values[first - block.lo : last - block.lo] = _predict_rows(job, model, first, last, end)
+    for first, last, end in block.pieces:
+        values[first - block.lo : last - block.lo] = _predict_rows(job, model, first, last, end)
     write_region(job.out, job.group, "contact", {"bin": slice(block.lo, block.hi)}, values)
     Ledger(work_folder(job.out, job.group)).mark(block.name, block.digest)
 
@@ -134,20 +142,27 @@ def _predict_rows(job: Job, model: Epiphany, first: int, last: int, end: int) ->
     n_chrom_bins = chrom_end - chrom_first
     # The last rows' pixels lie on stripes of bins to their right, none of them past the region's end.
     lo, hi = first - chrom_first, min(last + stripe_margins(n_diagonals)[0], end) - chrom_first
-    needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, job.settings.tile_bins, job.settings.overlap_bins)
+    settings = job.settings
+    tiling = {
+        "tile_bins": settings.tile_bins,
+        "overlap_bins": settings.overlap_bins,
+        "phase_bins": settings.tile_phase_bins,
+    }
+    needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, **tiling)
     signal = _read_tracks(job, chrom, *track_extent(needed_lo, needed_hi - needed_lo, network.stride, network.halo))
-    stripes = predict_stripes(
-        model,
-        torch.from_numpy(network_input(signal, mask_channels=network.mask_channels)),
-        first_bin=needed_lo,
-        n_chrom_bins=n_chrom_bins,
-        lo=lo,
-        hi=hi,
-        tile_bins=job.settings.tile_bins,
-        overlap_bins=job.settings.overlap_bins,
-        batch_size=job.settings.batch_size,
-        trunk_bins=job.settings.trunk_bins,
-    )
+    tensor = torch.from_numpy(network_input(signal, mask_channels=network.mask_channels))
+    with _computing(settings):
+        stripes = predict_stripes(
+            model,
+            tensor,
+            first_bin=needed_lo,
+            n_chrom_bins=n_chrom_bins,
+            lo=lo,
+            hi=hi,
+            batch_size=settings.batch_size,
+            trunk_bins=settings.trunk_bins,
+            **tiling,
+        )
     band = scatter_stripes(stripes.numpy(), 0, last - first, n_diagonals)
     in_region = np.arange(first, last + n_diagonals - 1) < end
     return job.target_transform.invert(mask_band(band, in_region))

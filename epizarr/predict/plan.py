@@ -20,8 +20,9 @@ from epizarr.io.track_binding import bind_transforms, match_record, naming_track
 from epizarr.io.track_choice import choose_tracks
 from epizarr.io.track_distributions import stored_distribution
 from epizarr.io.track_kinds import stored_kinds, unlike_training
+from epizarr.nn import Precision
 from epizarr.predict.blocks import Block, Job, blocks_of
-from epizarr.predict.settings import BLOCK_BINS, Settings, check_settings
+from epizarr.predict.settings import BLOCK_BINS, Device, Settings, check_settings
 from epizarr.track_shift import shift_warnings, track_shift
 from epizarr.train.checkpoint import Checkpoint, load_checkpoint
 from epizarr.train.seen import seen_in_training
@@ -61,15 +62,18 @@ def plan_prediction(
     out: Place,
     tile_bins: int | None,
     overlap_bins: int | None,
+    tile_phase_bins: int,
     batch_size: int,
     torch_threads: int,
+    precision: Precision,
+    device: Device,
     max_task_bytes: int,
 ) -> Plan:
     """Check everything that can be refused, and say what is to be done; nothing is written."""
     tile = checkpoint.n_bins if tile_bins is None else tile_bins
     overlap = tile // 4 if overlap_bins is None else overlap_bins
     network = checkpoint.network
-    settings = Settings(tile, overlap, batch_size, torch_threads, BLOCK_BINS)
+    settings = Settings(tile, overlap, tile_phase_bins, batch_size, torch_threads, precision, device, BLOCK_BINS)
     check_settings(settings, network, max_task_bytes)
     if not checkpoint.target_transform.has_inverse:
         raise TransformError(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
 
+import torch
+
 from epizarr.cluster import Progress, run_tasks
 from epizarr.errors import ConfigError, StoreError
 from epizarr.io.ledger import Lease, Ledger, work_folder
@@ -23,9 +25,10 @@ from epizarr.io.store import (
     remove_group,
     sweep_group,
 )
+from epizarr.nn import Precision
 from epizarr.predict.blocks import Block, predict_block
 from epizarr.predict.plan import Plan, plan_predictions
-from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES
+from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES, Device
 
 
 @overload
@@ -53,8 +56,11 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
     out: StorePath | None = None,
     tile_bins: int | None = None,
     overlap_bins: int | None = None,
+    tile_phase_bins: int = 0,
     batch_size: int = BATCH_SIZE,
     torch_threads: int = 1,
+    precision: Precision = "float32",
+    device: Device = "cpu",
     max_task_bytes: int = MAX_TASK_BYTES,
     client: Any = None,
     n_threads: int | None = None,
@@ -101,10 +107,18 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
     overlap_bins
         Bins shared by two neighbouring tiles, which are cross-faded. Default: a quarter of a tile, a third more work than
         without.
+    tile_phase_bins
+        Bins by which the tiles between a chromosome's first and last are moved to the left: two predictions with different phases
+        tell how much is owed to where the tiles lie (``pipelines/seams.py``).
     batch_size
         Most tiles that the core runs at once.
     torch_threads
         torch threads of a task; the values depend on it in the last bit. One is as fast as more where several tasks run.
+    precision
+        What the core and the linear layers compute in (:mod:`epizarr.nn.precision`): ``"float32"``, ``"bfloat16"`` or ``"int8"``.
+        In int8 a value depends a little on the tiles that ran with it, so that regions do not give quite the values of the whole.
+    device
+        ``"cpu"``, or ``"cuda"``: the GPU of this process, or of each worker of a ``cuda:N`` cluster.
     max_task_bytes
         Memory that one task may need.
     client, n_threads
@@ -129,8 +143,8 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
         If the checkpoint is of another assembly (by its name, or by the length of a chromosome), or the cell type lacks
         tracks that it needs.
     ConfigError
-        If two runs would have one name, tiles, batch or threads are out of range, or ``use`` or ``without`` cannot be followed
-        (:func:`epizarr.io.track_choice.choose_tracks`).
+        If two runs would have one name, a setting is out of range, there is no GPU for ``"cuda"``, or ``use`` or ``without``
+        cannot be followed (:func:`epizarr.io.track_choice.choose_tracks`).
     MemoryBoundError
         If a task would need more than ``max_task_bytes``.
     TransformError
@@ -155,15 +169,30 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
             out=place_of(out or store),
             tile_bins=tile_bins,
             overlap_bins=overlap_bins,
+            tile_phase_bins=tile_phase_bins,
             batch_size=batch_size,
             torch_threads=torch_threads,
+            precision=precision,
+            device=device,
             max_task_bytes=max_task_bytes,
         )
+    if device == "cuda":
+        _check_gpus(client)
     with ExitStack() as leases:
         runs = _opened(plans, leases, overwrite=overwrite, take_over=take_over)
         _run_blocks(runs, client=client, n_threads=n_threads, progress=progress)
     groups = [plan.job.group for plan in plans]
     return groups[0] if isinstance(checkpoint, str | Path) and isinstance(cell_type, str) else groups
+
+
+def _check_gpus(client: Any) -> None:
+    """Refuse "cuda" where this process, or one of the workers that are there already, has no GPU."""
+    found = {"this process": torch.cuda.is_available()} if client is None else client.run(torch.cuda.is_available)
+    if without := [name for name, has_gpu in found.items() if not has_gpu]:
+        raise ConfigError(
+            f"prediction on device 'cuda': {without[0]} has no usable CUDA device. Use --device cpu, or --cluster cuda:N on a "
+            "machine with GPUs."
+        )
 
 
 def _run_names(
@@ -180,7 +209,7 @@ def _run_names(
             f"prediction: {len(given)} names of runs for {len(checkpoints)} checkpoints; give one for each, or none."
         )
     names = given or [_run_name(Path(path)) for path in checkpoints]
-    for what, values in (("runs", names), ("cell types", cell_types)):
+    for what, values in (("cell types", cell_types), ("runs", names)):
         if repeated := sorted(name for name, n in Counter(values).items() if n > 1):
             raise ConfigError(
                 f"prediction: two {what} are called {', '.join(repeated)} and would be written to one place. Name each once"
