@@ -32,7 +32,7 @@ CELL_TYPE, BINSIZE = "SIM1", 10_000
 CHROM = "sim6"
 TRAINED, UNTRAINED = "trained", "untrained, forget bias +1"
 #: Lengths of tiles over that of the training windows, and overlaps over the length of a tile.
-LENGTHS, OVERLAPS = (0.5, 1.0, 2.0), (0.0, 0.125, 0.25, 0.5)
+LENGTHS, OVERLAPS = (0.5, 1.0, 2.0), (0.0, 0.125, 0.25, 0.375, 0.5)
 #: What is wanted of |difference| / sd on every diagonal: median, 99.9th percentile.
 WANTED_MEDIAN, WANTED_TAIL = 0.01, 0.10
 

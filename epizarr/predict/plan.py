@@ -31,7 +31,7 @@ from epizarr.transforms import Transform
 _LOG = logging.getLogger(__name__)
 
 #: Raised when the same inputs and settings would give other values; part of what the ledger compares.
-_CODE_FORMAT = 1
+_CODE_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def plan_prediction(
 ) -> Plan:
     """Check everything that can be refused, and say what is to be done; nothing is written."""
     tile = checkpoint.n_bins if tile_bins is None else tile_bins
-    overlap = tile // 4 if overlap_bins is None else overlap_bins
+    overlap = 3 * tile // 8 if overlap_bins is None else overlap_bins
     network = checkpoint.network
     settings = Settings(tile, overlap, tile_phase_bins, batch_size, torch_threads, precision, device, BLOCK_BINS)
     check_settings(settings, network, max_task_bytes)
