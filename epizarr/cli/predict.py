@@ -18,9 +18,10 @@ from epizarr.cli.console import (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("predict", epilog="Example: epizarr predict atlas.zarr --checkpoint runs/first/best --cell-type K562")(
-        command
-    )
+    app.command(
+        "predict",
+        epilog="Example: epizarr predict atlas.zarr --checkpoint runs/first/best --cell-type K562 --cell-type H1",
+    )(command)
 
 
 def command(
