@@ -2,7 +2,7 @@
 
 ``trunk`` runs the convolutions once for all overlapping windows, ``cores`` joins neighbouring bins, ``epiphany`` is the
 generator made of both, ``discriminator`` judges its maps in the adversarial mode, ``losses`` is what they are trained with,
-``inference`` predicts along whole chromosomes.
+``inference`` predicts along whole chromosomes, ``precision`` makes that cheaper in fewer bits.
 """
 
 from epizarr.nn.discriminator import Discriminator, DiscriminatorConfig, is_shown
@@ -14,6 +14,7 @@ from epizarr.nn.inference import (
     prediction_bytes,
 )
 from epizarr.nn.losses import difference_sum, masked_mse, squared_error_sum
+from epizarr.nn.precision import Precision, lower_precision
 
 __all__ = [
     "Discriminator",
@@ -21,8 +22,10 @@ __all__ = [
     "Epiphany",
     "NetworkConfig",
     "NetworkGflop",
+    "Precision",
     "difference_sum",
     "is_shown",
+    "lower_precision",
     "masked_mse",
     "network_gflop",
     "predict_stripes",

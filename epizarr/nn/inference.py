@@ -42,6 +42,7 @@ def predict_stripes(
     overlap_bins: int,
     batch_size: int,
     trunk_bins: int = 1000,
+    phase_bins: int = 0,
 ) -> Tensor:
     """Predict the stripes of the bins [lo, hi) of a chromosome.
 
@@ -57,7 +58,7 @@ def predict_stripes(
         must reach to the last bin of :func:`bins_needed`, what lies behind is ignored.
     first_bin
         Bin of the signal's first window, at most the first of :func:`bins_needed`.
-    n_chrom_bins, lo, hi, tile_bins, overlap_bins
+    n_chrom_bins, lo, hi, tile_bins, overlap_bins, phase_bins
         As in :func:`bins_needed`.
     batch_size
         Most tiles that the core runs at once. On a CPU 32 and more come near the speed of the matrix products.
@@ -76,7 +77,7 @@ def predict_stripes(
         If the signal does not cover the bins needed or has another number of channels.
     """
     config = model.config
-    needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, tile_bins, overlap_bins)
+    needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, tile_bins, overlap_bins, phase_bins)
     if batch_size < 1 or trunk_bins < 1:
         raise ConfigError(f"prediction: batch_size is {batch_size} and trunk_bins {trunk_bins}, both need at least 1.")
     skipped = (needed_lo - first_bin) * config.stride
@@ -87,8 +88,8 @@ def predict_stripes(
             f"bin {first_bin}; needs ({config.in_channels}, track bins) from bin {needed_lo} or earlier with at least "
             f"{n_wanted} track bins. Ask bins_needed for the bins and NetworkConfig.input_length for their track bins."
         )
-    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins)
-    weights = blend_weights(n_chrom_bins, tile_bins, overlap_bins)
+    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins, phase_bins)
+    weights = blend_weights(n_chrom_bins, tile_bins, overlap_bins, phase_bins)
     length = weights.shape[1]
     tiles = tiles_touching(starts, length, lo, hi)
     parameter = next(model.parameters())
