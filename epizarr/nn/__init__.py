@@ -6,22 +6,24 @@ generator made of both, ``discriminator`` judges its maps in the adversarial mod
 """
 
 from epizarr.nn.discriminator import Discriminator, DiscriminatorConfig, is_shown
-from epizarr.nn.epiphany import Epiphany, NetworkConfig
+from epizarr.nn.epiphany import Epiphany, Moments, NetworkConfig
 from epizarr.nn.inference import (
     NetworkGflop,
     network_gflop,
     predict_stripes,
     prediction_bytes,
 )
-from epizarr.nn.losses import difference_sum, masked_mse, squared_error_sum
+from epizarr.nn.losses import difference_sum, gaussian_nll_sum, masked_mse, squared_error_sum
 
 __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
     "Epiphany",
+    "Moments",
     "NetworkConfig",
     "NetworkGflop",
     "difference_sum",
+    "gaussian_nll_sum",
     "is_shown",
     "masked_mse",
     "network_gflop",

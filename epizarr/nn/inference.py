@@ -158,7 +158,7 @@ def network_gflop(config: NetworkConfig, n_bins: int, batch: int = 1) -> Network
     widths = zip(config.conv_channels, (config.in_channels, *config.conv_channels), config.conv_kernels, strict=False)
     per_column = [n_out * n_in * kernel for n_out, n_in, kernel in widths]
     columns = [phases * n for phases, n in zip(plan.n_phases, plan.conv_columns, strict=True)]
-    head = config.core_shape.width * config.head_hidden + config.head_hidden * config.n_offsets
+    head = config.core_shape.width * config.head_hidden + config.head_hidden * config.n_outputs
     scale = 2e-9 * batch
     return NetworkGflop(
         trunk=scale * sum(work * n for work, n in zip(per_column, columns, strict=True)),
@@ -200,6 +200,6 @@ def prediction_bytes(
     looked_up = 3 * trunk_bins * config.n_features
     trunk = 2 * convolved + convolved // config.pool + config.in_channels * plan.n_read + looked_up
     steps = batch_size * tile_bins
-    head = 2 * config.head_hidden + config.n_offsets
+    head = 2 * config.head_hidden + config.n_outputs
     core = config.core_shape.working_values(batch_size, tile_bins) + steps * head
     return 4 * (n_feature_bins * config.n_features + max(trunk, core))
