@@ -13,7 +13,7 @@ import xarray as xr
 from epizarr.errors import SchemaError
 
 #: "MAJOR.MINOR". The same major opens; another major is refused. A minor step only adds variables or attributes.
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 
 #: Attributes of every group, since a group opened alone does not see its parent's.
 COMMON_ATTRS = ("epizarr_schema_version", "assembly", "state")
@@ -247,13 +247,51 @@ PREDICTIONS = Group(
             "off the chromosome, or not asked for",
             required=True,
         ),
+        Variable(
+            "transformed_sd",
+            _BAND,
+            "f4",
+            "predicted standard deviation of the TRANSFORMED target; its mean is contact, transformed by the attribute transform",
+            "transformed target's own",
+            "no uncertainty",
+            "as contact",
+        ),
+        Variable(
+            "transformed_sd_members",
+            _BAND,
+            "f4",
+            "the part of transformed_sd that the members' means differ by; the squares add up, the rest is the variance head's",
+            "transformed target's own",
+            "the members agree",
+            "as contact",
+        ),
+        Variable("member", ("member",), "O", "name of the member: hash of its checkpoint, and its draw of dropout", ""),
+        Variable(
+            "contact_member",
+            ("member", *_BAND),
+            "f4",
+            "contacts predicted by each member",
+            "target's own",
+            "no contact",
+            "as contact",
+        ),
+        Variable("coverage", ("coverage",), "f8", "share of pixels that an interval is to hold"),
+        Variable(
+            "interval_factor",
+            ("coverage", "diagonal"),
+            "f8",
+            "standard deviations from the mean to the ends of the interval of that coverage; infinite: too few pixels to tell",
+            "1",
+            "",
+            "no pixel to fit on",
+        ),
     ),
     {
         "binsize": "bin width in bp",
         "span_bp": "bp covered by the predicted diagonals",
         "target": "variable that the model was trained on",
         "transform": "JSON: transform of the target and its fitted parameters (already inverted)",
-        "checkpoint_sha256": "hash of the checkpoint's tensors",
+        "checkpoint_sha256": "hash of the checkpoint's tensors; of an ensemble, of its members' hashes",
         "input_id": "hash of the track group's inputs",
         "tracks": "JSON: names of the tracks used, in the model's order",
         "track_binsize": "bin width of the tracks in bp",
@@ -265,6 +303,8 @@ PREDICTIONS = Group(
         "epizarr_version": "version of epizarr that wrote the group",
     },
     {
+        "members": "JSON: the checkpoints' hashes and the draws of dropout whose mean this is, where there are several",
+        "calibration": "JSON: what interval_factor was fitted on, and a hash of it",
         "track_matches": "JSON: for each track matched to the training tracks, how, and a hash of its map",
         "track_sources": "JSON: for each of the model's tracks that was read from a track of another name, that name",
         "missing_tracks": "JSON: the model's tracks that were fed as missing",

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from epizarr.cli import (
+    calibrate,
     check,
     config,
     evaluate,
@@ -58,6 +59,19 @@ def _shared_options(
     state.debug = debug
 
 
-for module in (simulate, prefetch, ingest, info, check, qc, train, import_weights, predict, evaluate, tracks):
+for module in (
+    simulate,
+    prefetch,
+    ingest,
+    info,
+    check,
+    qc,
+    train,
+    import_weights,
+    predict,
+    evaluate,
+    calibrate,
+    tracks,
+):
     module.register(app)
 app.add_typer(config.app, name="config")

@@ -25,7 +25,12 @@ def register(app: typer.Typer) -> None:
 
 def command(
     store: Annotated[str, typer.Argument(help="Store with the cell type's tracks.")],
-    checkpoint: Annotated[Path, typer.Option(help="RUNDIR/best, RUNDIR/last, or a checkpoint's folder.")],
+    checkpoint: Annotated[
+        list[Path],
+        typer.Option(
+            help="RUNDIR/best, RUNDIR/last, or a checkpoint's folder; with --ensemble, repeat for its members."
+        ),
+    ],
     cell_type: Annotated[str, typer.Option(help="Cell type to predict.")],
     run: Annotated[str | None, typer.Option(help="Name of the prediction.  [default: the run folder's name]")] = None,
     region: Annotated[
@@ -54,6 +59,19 @@ def command(
     torch_threads: Annotated[
         int, typer.Option(min=1, help="Threads of one task; another number changes the last bit.")
     ] = 1,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="The checkpoints make one prediction: their mean and its spread.")
+    ] = False,
+    mc_dropout: Annotated[
+        int, typer.Option(min=0, help="Draws of Monte-Carlo dropout for mean and spread; 0: nothing is dropped.")
+    ] = 0,
+    by_member: Annotated[
+        bool, typer.Option("--by-member", help="Keep the map of each checkpoint and draw too, along the dim `member`.")
+    ] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="File of `epizarr calibrate` for these checkpoints: intervals with the prediction."),
+    ] = None,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
@@ -62,10 +80,17 @@ def command(
     """Predict contacts from tracks, to the chromosomes' ends; no Hi-C is needed. Again = resume."""
     from epizarr.predict import predict_contacts
 
+    if len(checkpoint) > 1 and not ensemble:
+        raise typer.BadParameter(
+            f"{len(checkpoint)} checkpoints are given. Add --ensemble for one prediction of all, or predict one at a time.",
+            param_hint="--checkpoint",
+        )
+    if ensemble and len(checkpoint) == 1:
+        raise typer.BadParameter("needs two checkpoints or more; repeat --checkpoint.", param_hint="--ensemble")
     with client_for(cluster, threads) as client, progress_bar("predict") as update:
         group = predict_contacts(
             store,
-            checkpoint,
+            checkpoint[0],
             cell_type=cell_type,
             run=run,
             regions=region,
@@ -76,6 +101,10 @@ def command(
             overlap_bins=overlap_bins,
             batch_size=batch_size,
             torch_threads=torch_threads,
+            ensemble=checkpoint[1:],
+            mc_dropout=mc_dropout,
+            by_member=by_member,
+            calibration=calibration,
             client=client,
             n_threads=threads,
             progress=update,

@@ -9,7 +9,9 @@ from epizarr.nn.discriminator import Discriminator, DiscriminatorConfig, is_show
 from epizarr.nn.epiphany import Epiphany, Moments, NetworkConfig
 from epizarr.nn.inference import (
     NetworkGflop,
+    StripeMoments,
     network_gflop,
+    predict_moments,
     predict_stripes,
     prediction_bytes,
 )
@@ -22,11 +24,13 @@ __all__ = [
     "Moments",
     "NetworkConfig",
     "NetworkGflop",
+    "StripeMoments",
     "difference_sum",
     "gaussian_nll_sum",
     "is_shown",
     "masked_mse",
     "network_gflop",
+    "predict_moments",
     "predict_stripes",
     "prediction_bytes",
     "squared_error_sum",

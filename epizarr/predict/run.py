@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from epizarr.calibration import Calibration
 from epizarr.cluster import Progress, run_tasks
 from epizarr.errors import StoreError
 from epizarr.io.ledger import Lease, Ledger, work_folder
@@ -19,8 +22,9 @@ from epizarr.io.store import (
     has_group,
     remove_group,
     sweep_group,
+    write_region,
 )
-from epizarr.predict.blocks import load_model, predict_block
+from epizarr.predict.blocks import BY_MEMBER, Job, load_model, predict_block
 from epizarr.predict.plan import Plan, plan_prediction
 from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES
 from epizarr.train.checkpoint import load_checkpoint
@@ -41,6 +45,11 @@ def predict_contacts(
     batch_size: int = BATCH_SIZE,
     torch_threads: int = 1,
     max_task_bytes: int = MAX_TASK_BYTES,
+    ensemble: Sequence[str | Path] = (),
+    mc_dropout: int = 0,
+    dropout_seed: int = 0,
+    by_member: bool = False,
+    calibration: str | Path | None = None,
     client: Any = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -87,6 +96,19 @@ def predict_contacts(
         torch threads of a task; the values depend on it in the last bit. One is as fast as more where several tasks run.
     max_task_bytes
         Memory that one task may need.
+    ensemble
+        More checkpoints, runs of the same configuration with other seeds, which make ONE prediction together with
+        ``checkpoint``. Mean and spread of all members: see :mod:`epizarr.predict.members`.
+    mc_dropout
+        Draws of Monte-Carlo dropout of each checkpoint, 2 or more; the masks are functions of (``dropout_seed``, member, tile).
+        0: nothing is dropped.
+    dropout_seed
+        Seed of the masks.
+    by_member
+        Keep the map of each member too (``contact_member``).
+    calibration
+        File of ``epizarr calibrate`` for the same checkpoints and ``mc_dropout``: its factors are kept with the prediction, for
+        :func:`epizarr.calibration.contact_interval`.
     client, n_threads
         Dask client, or threads of this process: see :func:`epizarr.cluster.run_tasks`.
     progress
@@ -100,13 +122,17 @@ def predict_contacts(
     -------
     Path of the group in the store; open it with :func:`epizarr.io.store.open_prediction`. ``contact`` has the units of the
     target variable. It is NaN off the chromosome, outside ``regions``, and where the target's transform cannot be undone (an
-    observed-over-expected below the diagonals that training saw).
+    observed-over-expected below the diagonals that training saw). Of several members it is what their mean in units of the
+    TRANSFORMED target is, transformed back. Where there are several members or a variance head, ``transformed_sd`` is the
+    predicted standard deviation in units of the transformed target: it belongs to ``transform(contact)``.
 
     Raises
     ------
     CheckpointError
         If the checkpoint is of another assembly (by its name, or by the length of a chromosome), or the cell type lacks
-        tracks that it needs.
+        tracks that it needs, or the checkpoints of an ensemble are not of one kind.
+    CalibrationError
+        If ``calibration`` was fitted on another predictor.
     ConfigError
         If tiles, batch or threads are out of range, or ``use`` or ``without`` cannot be followed
         (:func:`epizarr.io.track_choice.choose_tracks`).
@@ -133,6 +159,11 @@ def predict_contacts(
         batch_size=batch_size,
         torch_threads=torch_threads,
         max_task_bytes=max_task_bytes,
+        ensemble=[load_checkpoint(path) for path in ensemble],
+        mc_dropout=mc_dropout,
+        dropout_seed=dropout_seed,
+        by_member=by_member,
+        calibration=calibration,
     )
     job = plan.job
     create_store(job.out, job.assembly)
@@ -140,21 +171,38 @@ def predict_contacts(
     with Lease.acquire(job.out, job.group, take_over) as lease:
         if not _is_to_do(plan, ledger, overwrite):
             return job.group
-        coords = grid_coords(job.grid, plan.n_diagonals)
-        shape = (job.grid.n_bins, plan.n_diagonals)
-        contact = ArraySpec(("bin", "diagonal"), shape, "f4", chunks=(BAND_ROWS, plan.n_diagonals))
-        create_group(job.out, job.group, "predictions", coords=coords, arrays={"contact": contact}, attrs=plan.attrs)
+        coords, arrays = _layout(job, plan.calibration)
+        create_group(job.out, job.group, "predictions", coords=coords, arrays=arrays, attrs=plan.attrs)
         sweep_group(job.out, job.group)
+        if plan.calibration is not None:
+            write_region(job.out, job.group, "interval_factor", {}, plan.calibration.factors)
         ledger.sweep_partial()
         left = ledger.left(plan.blocks)
         if left and client is None:
-            load_model(job.checkpoint, job.checkpoint_sha256)  # once, before several threads ask for it
+            first = job.members[0]
+            load_model(first.checkpoint, first.checkpoint_sha256)  # once, before several threads ask for it
         run_tasks(predict_block, left, client=client, n_threads=n_threads, progress=progress)
         ledger.check_done(left)
         lease.check()
         finish_group(job.out, job.group)
         ledger.clear()
     return job.group
+
+
+def _layout(job: Job, calibration: Calibration | None) -> tuple[dict[str, np.ndarray], dict[str, ArraySpec]]:
+    """Coordinates and arrays of the group."""
+    n_bins, n_diagonals, n_members = job.grid.n_bins, job.network.n_offsets, len(job.members)
+    coords = grid_coords(job.grid, n_diagonals)
+    band = ArraySpec(("bin", "diagonal"), (n_bins, n_diagonals), "f4", chunks=(BAND_ROWS, n_diagonals))
+    arrays = {name: band for name in job.variables if name != BY_MEMBER}
+    if job.by_member:
+        shape, chunks = (n_members, n_bins, n_diagonals), (1, BAND_ROWS, n_diagonals)
+        arrays[BY_MEMBER] = ArraySpec(("member", "bin", "diagonal"), shape, "f4", chunks=chunks)
+        coords["member"] = np.array([member.name for member in job.members], dtype=object)
+    if calibration is not None:
+        arrays["interval_factor"] = ArraySpec(("coverage", "diagonal"), calibration.factors.shape, "f8")
+        coords["coverage"] = np.array(calibration.coverages)
+    return coords, arrays
 
 
 def _run_name(checkpoint: Path) -> str:

@@ -197,6 +197,6 @@ def _check_finite(sums: np.ndarray, batch: TensorBatch) -> None:
     if not all(math.isfinite(value) for value in sums):
         raise TrainingError(
             f"training: the loss of epoch {batch.epoch + 1}, step {batch.step + 1} is {' + '.join(f'{s:g}' for s in sums)} "
-            "(squared error, what is trained by, difference of pairs, adversarial, discriminator). Lower training.lr, or look for "
+            "(squared error, loss of pixels, difference of pairs, adversarial, discriminator). Lower training.lr, or look for "
             "infinite values in the target (`epizarr check`). The last checkpoint is from before."
         )
