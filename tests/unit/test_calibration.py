@@ -59,7 +59,7 @@ def test_fit_calibration__covers_exchangeable_pixels(coverage):
     n_fit, n_new, n_diagonals = 400, 5_000, 40
     found = calibration_of([heavy(rng, n_fit, n_diagonals)], coverages=(coverage,))
     inside = heavy(rng, n_new, n_diagonals) <= found.factors[0]
-    # Given n scores, the coverage of a new one is Beta(k, n + 1 - k) distributed; over 40 diagonals its mean lies near k / (n + 1).
+    # Given n scores, the coverage of new ones is distributed as Beta(k, n + 1 - k), of mean k / (n + 1).
     k = np.ceil((n_fit + 1) * coverage)
     expected = k / (n_fit + 1)
     spread = np.sqrt(expected * (1 - expected) * (1 / (n_fit + 2) + 1 / n_new) / n_diagonals)
@@ -116,7 +116,11 @@ def test_fit_calibration__refuses_nothing_to_fit_on():
 
 
 def test_error_scores__are_errors_in_standard_deviations():
-    truth, mean, sd = np.array([[3.0, 1.0, 2.0, NAN]]), np.array([[1.0, 1.0, 1.0, 1.0]]), np.array([[4.0, 0.0, 0.0, 1.0]])
+    truth, mean, sd = (
+        np.array([[3.0, 1.0, 2.0, NAN]]),
+        np.array([[1.0, 1.0, 1.0, 1.0]]),
+        np.array([[4.0, 0.0, 0.0, 1.0]]),
+    )
     np.testing.assert_array_equal(error_scores(truth, mean, sd), [[0.5, 0.0, np.inf, NAN]])
 
 
