@@ -2,7 +2,8 @@
 
 The network's LSTMs see one tile at a time. Tiles are anchored to the CHROMOSOME: tile ``j`` covers ``tile_bins`` bins from
 ``j * (tile_bins - overlap_bins)`` on, and the last one ends with the chromosome. Whatever range is asked for, a bin is made of
-the same tiles with the same weights.
+the same tiles with the same weights. A *phase* moves the tiles between the first and the last to the left, to see what a
+prediction owes to where its tiles lie.
 
 All bins here are local to one chromosome, 0-based and half-open. Plain numbers and NumPy only, so that both the networks and
 the stages can use it.
@@ -13,7 +14,7 @@ import numpy as np
 from epizarr.errors import ConfigError
 
 
-def tile_starts(n_chrom_bins: int, tile_bins: int, overlap_bins: int) -> np.ndarray:
+def tile_starts(n_chrom_bins: int, tile_bins: int, overlap_bins: int, phase_bins: int = 0) -> np.ndarray:
     """Place tiles on a chromosome.
 
     Parameters
@@ -25,7 +26,9 @@ def tile_starts(n_chrom_bins: int, tile_bins: int, overlap_bins: int) -> np.ndar
         long.
     overlap_bins
         Bins shared by two neighbours, at most half a tile. The last two may share more, because the last ends with
-        the chromosome.
+        the chromosome; the first two too where there is a phase.
+    phase_bins
+        Bins by which all tiles but the first and the last are moved to the left, less than from one tile to the next.
 
     Returns
     -------
@@ -34,7 +37,7 @@ def tile_starts(n_chrom_bins: int, tile_bins: int, overlap_bins: int) -> np.ndar
     Raises
     ------
     ConfigError
-        If the chromosome is empty or the overlap is negative or longer than half a tile.
+        If the chromosome is empty, the overlap is negative or longer than half a tile, or the phase is out of range.
 
     Examples
     --------
@@ -42,22 +45,27 @@ def tile_starts(n_chrom_bins: int, tile_bins: int, overlap_bins: int) -> np.ndar
     array([  0, 300, 600])
     >>> tile_starts(1050, tile_bins=400, overlap_bins=100)
     array([  0, 300, 600, 650])
+    >>> tile_starts(1000, tile_bins=400, overlap_bins=100, phase_bins=200)
+    array([  0, 100, 400, 600])
     """
     if n_chrom_bins < 1 or tile_bins < 1 or not 0 <= 2 * overlap_bins <= tile_bins:
         raise ConfigError(
             f"tiles of {tile_bins} bins with an overlap of {overlap_bins} on a chromosome of {n_chrom_bins} bins: "
             "needs at least one bin, and an overlap from 0 to half a tile."
         )
+    step = tile_bins - overlap_bins
+    if not 0 <= phase_bins < step:
+        raise ConfigError(f"tiles {step} bins apart with a phase of {phase_bins}: needs 0 to {step - 1}.")
     last = max(n_chrom_bins - tile_bins, 0)
-    return np.append(np.arange(0, last, tile_bins - overlap_bins, dtype=np.int64), np.int64(last))
+    return np.unique(np.append(np.arange(step - phase_bins, last, step, dtype=np.int64), [0, last]))
 
 
-def blend_weights(n_chrom_bins: int, tile_bins: int, overlap_bins: int) -> np.ndarray:
+def blend_weights(n_chrom_bins: int, tile_bins: int, overlap_bins: int, phase_bins: int = 0) -> np.ndarray:
     """Weigh the tiles of a chromosome: a linear crossfade between neighbours.
 
     Parameters
     ----------
-    n_chrom_bins, tile_bins, overlap_bins
+    n_chrom_bins, tile_bins, overlap_bins, phase_bins
         As in :func:`tile_starts`.
 
     Returns
@@ -75,14 +83,14 @@ def blend_weights(n_chrom_bins: int, tile_bins: int, overlap_bins: int) -> np.nd
     array([[1.  , 1.  , 0.67, 0.33],
            [0.33, 0.67, 1.  , 1.  ]])
     """
-    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins)
+    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins, phase_bins)
     length = min(tile_bins, n_chrom_bins)
     n_shared = starts[:-1] + length - starts[1:]  # between each two neighbours
     place = np.arange(length)
     weights = np.ones((len(starts), length))
     weights[1:] = np.minimum(weights[1:], (place + 1) / (n_shared[:, None] + 1))
     weights[:-1] = np.minimum(weights[:-1], (length - place) / (n_shared[:, None] + 1))
-    # Two ramps add up to 1 by themselves; where the last tile was shifted over two others, three do not.
+    # Two ramps add up to 1 by themselves; where the first or the last tile lies over two others, three do not.
     total = np.zeros(n_chrom_bins)
     for start, weight in zip(starts, weights, strict=True):
         total[start : start + length] += weight
@@ -94,12 +102,14 @@ def tiles_touching(starts: np.ndarray, length: int, lo: int, hi: int) -> np.ndar
     return np.flatnonzero((starts < hi) & (starts + length > lo))
 
 
-def bins_needed(n_chrom_bins: int, lo: int, hi: int, tile_bins: int, overlap_bins: int) -> tuple[int, int]:
+def bins_needed(
+    n_chrom_bins: int, lo: int, hi: int, tile_bins: int, overlap_bins: int, phase_bins: int = 0
+) -> tuple[int, int]:
     """Return the extent of the bins whose features the prediction of a range needs.
 
     Parameters
     ----------
-    n_chrom_bins, tile_bins, overlap_bins
+    n_chrom_bins, tile_bins, overlap_bins, phase_bins
         As in :func:`tile_starts`.
     lo, hi
         The range to predict, ``0 <= lo < hi <= n_chrom_bins``.
@@ -118,7 +128,7 @@ def bins_needed(n_chrom_bins: int, lo: int, hi: int, tile_bins: int, overlap_bin
     >>> bins_needed(1050, 310, 500, tile_bins=400, overlap_bins=100)
     (0, 700)
     """
-    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins)
+    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins, phase_bins)
     if not 0 <= lo < hi <= n_chrom_bins:
         raise ConfigError(
             f"bins {lo} to {hi} to predict: need a non-empty range within the chromosome's {n_chrom_bins} bins."

@@ -1,4 +1,4 @@
-"""How honest predicted uncertainty is: an ensemble, Monte-Carlo dropout and a variance head, as they are and with conformal factors.
+"""How honest predicted uncertainty is: an ensemble, Monte-Carlo dropout and a variance head, with and without conformal factors.
 
 The small network is trained three times with other seeds and once with a variance head, for a quarter of demo.toml's epochs, on
 a simulated genome; with ``--data chr21`` on real GM12878 chr21, as long as chr21.toml says (EPIZARR_SHARED names the folder that

@@ -26,13 +26,15 @@ def register(app: typer.Typer) -> None:
 def command(
     store: Annotated[str, typer.Argument(help="Store with the cell type's tracks.")],
     checkpoint: Annotated[
-        list[Path],
-        typer.Option(
-            help="RUNDIR/best, RUNDIR/last, or a checkpoint's folder; with --ensemble, repeat for its members."
-        ),
+        list[Path], typer.Option(help="RUNDIR/best, RUNDIR/last, or a checkpoint's folder; repeat for several.")
     ],
-    cell_type: Annotated[str, typer.Option(help="Cell type to predict.")],
-    run: Annotated[str | None, typer.Option(help="Name of the prediction.  [default: the run folder's name]")] = None,
+    cell_type: Annotated[list[str], typer.Option(help="Cell type to predict; repeat for several.")],
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name of the prediction, one a checkpoint, in their order.  [default: the run folder's name]"
+        ),
+    ] = None,
     region: Annotated[
         list[str] | None,
         typer.Option(help="Region such as chr3:1,000,000-6,000,000; repeat for several.  [default: all]"),
@@ -77,20 +79,19 @@ def command(
     overwrite: OverwriteOption = False,
     take_over: TakeOverOption = False,
 ) -> None:
-    """Predict contacts from tracks, to the chromosomes' ends; no Hi-C is needed. Again = resume."""
+    """Predict contacts from tracks, to the chromosomes' ends; no Hi-C is needed. Again = resume.
+
+    Several cell types and several checkpoints are one call and one Dask graph: each pair is a prediction of its own. With
+    --ensemble, the checkpoints make one prediction, as do the draws of --mc-dropout: their mean, and how far they may be off.
+    """
     from epizarr.predict import predict_contacts
 
-    if len(checkpoint) > 1 and not ensemble:
-        raise typer.BadParameter(
-            f"{len(checkpoint)} checkpoints are given. Add --ensemble for one prediction of all, or predict one at a time.",
-            param_hint="--checkpoint",
-        )
     if ensemble and len(checkpoint) == 1:
         raise typer.BadParameter("needs two checkpoints or more; repeat --checkpoint.", param_hint="--ensemble")
     with client_for(cluster, threads) as client, progress_bar("predict") as update:
-        group = predict_contacts(
+        groups = predict_contacts(
             store,
-            checkpoint[0],
+            checkpoint,
             cell_type=cell_type,
             run=run,
             regions=region,
@@ -101,7 +102,7 @@ def command(
             overlap_bins=overlap_bins,
             batch_size=batch_size,
             torch_threads=torch_threads,
-            ensemble=checkpoint[1:],
+            ensemble=ensemble,
             mc_dropout=mc_dropout,
             by_member=by_member,
             calibration=calibration,
@@ -111,8 +112,9 @@ def command(
             overwrite=overwrite,
             take_over=take_over,
         )
-    name = group.split("/")[-2]
-    stdout.print(f"{out or store}: {group}. Next: epizarr evaluate {out or store} --run {name} --cell-type {cell_type}")
+    for group in groups:
+        cell, _, name, _ = group.split("/")
+        stdout.print(f"{out or store}: {group}. Next: epizarr evaluate {out or store} --run {name} --cell-type {cell}")
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

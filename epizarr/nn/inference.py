@@ -43,6 +43,7 @@ def predict_stripes(
     overlap_bins: int,
     batch_size: int,
     trunk_bins: int = 1000,
+    phase_bins: int = 0,
 ) -> Tensor:
     """Predict the stripes of the bins [lo, hi) of a chromosome: the mean of :func:`predict_moments`, see there."""
     return predict_moments(
@@ -56,6 +57,7 @@ def predict_stripes(
         overlap_bins=overlap_bins,
         batch_size=batch_size,
         trunk_bins=trunk_bins,
+        phase_bins=phase_bins,
     ).mean
 
 
@@ -78,6 +80,7 @@ def predict_moments(
     overlap_bins: int,
     batch_size: int,
     trunk_bins: int = 1000,
+    phase_bins: int = 0,
     tile_seeds: Tensor | None = None,
 ) -> StripeMoments:
     """Predict mean and variance of the stripes of the bins [lo, hi) of a chromosome.
@@ -94,7 +97,7 @@ def predict_moments(
         must reach to the last bin of :func:`bins_needed`, what lies behind is ignored.
     first_bin
         Bin of the signal's first window, at most the first of :func:`bins_needed`.
-    n_chrom_bins, lo, hi, tile_bins, overlap_bins
+    n_chrom_bins, lo, hi, tile_bins, overlap_bins, phase_bins
         As in :func:`bins_needed`.
     batch_size
         Most tiles that the core runs at once. On a CPU 32 and more come near the speed of the matrix products.
@@ -117,7 +120,7 @@ def predict_moments(
         If the signal does not cover the bins needed or has another number of channels, or there is not one seed a tile.
     """
     config = model.config
-    needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, tile_bins, overlap_bins)
+    needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, tile_bins, overlap_bins, phase_bins)
     if batch_size < 1 or trunk_bins < 1:
         raise ConfigError(f"prediction: batch_size is {batch_size} and trunk_bins {trunk_bins}, both need at least 1.")
     skipped = (needed_lo - first_bin) * config.stride
@@ -128,12 +131,12 @@ def predict_moments(
             f"bin {first_bin}; needs ({config.in_channels}, track bins) from bin {needed_lo} or earlier with at least "
             f"{n_wanted} track bins. Ask bins_needed for the bins and NetworkConfig.input_length for their track bins."
         )
-    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins)
+    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins, phase_bins)
     if tile_seeds is not None and tile_seeds.shape != starts.shape:
         raise TensorShapeError(
             f"prediction: tile_seeds has shape {tuple(tile_seeds.shape)}; needs a seed for each of {len(starts)} tiles."
         )
-    weights = blend_weights(n_chrom_bins, tile_bins, overlap_bins)
+    weights = blend_weights(n_chrom_bins, tile_bins, overlap_bins, phase_bins)
     length = weights.shape[1]
     tiles = tiles_touching(starts, length, lo, hi)
     parameter = next(model.parameters())

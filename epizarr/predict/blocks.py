@@ -6,6 +6,7 @@ the other, of which mean and spread stay. Tiles are anchored to the chromosomes 
 batch crosses a block, so a block's values depend on nothing but its inputs and the settings kept with the group.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from epizarr.io.places import Place
 from epizarr.io.store import read_region, write_region
 from epizarr.nn import Epiphany, NetworkConfig, predict_moments
 from epizarr.predict.members import Member, RunningMoments, tile_seeds
-from epizarr.predict.settings import MODELS_HELD, Settings
+from epizarr.predict.settings import KEPT_NETWORKS, Settings
 from epizarr.tiles import bins_needed, tile_starts
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.transforms import Transform, network_input
@@ -67,22 +68,21 @@ class Job:
 
 @dataclass(frozen=True)
 class Block:
-    """Band rows ``[lo, hi)``: one task. ``pieces`` are (first row, one past the last, one past the region's last bin)."""
+    """Band rows ``[lo, hi)``: one task. ``pieces`` are (first row, one past the last, one past the region's last bin).
 
-    job: Job
+    It is what a task's message holds, some 300 bytes; the job comes to a worker once. ``digest`` stands for what the task is
+    made from.
+    """
+
     lo: int
     hi: int
     pieces: tuple[tuple[int, int, int], ...]
+    digest: str
 
     @property
     def name(self) -> str:
         """Name of the task in the ledger."""
         return f"contact-{self.lo:09d}"
-
-    @property
-    def digest(self) -> str:
-        """Hash of what the task is made from."""
-        return self.job.digest
 
 
 def blocks_of(job: Job, extents: Sequence[tuple[int, int]]) -> list[Block]:
@@ -93,13 +93,22 @@ def blocks_of(job: Job, extents: Sequence[tuple[int, int]]) -> list[Block]:
         hi = min(lo + job.settings.block_bins, n_bins)
         pieces = tuple((max(lo, a), min(hi, b), b) for a, b in sorted(extents) if max(lo, a) < min(hi, b))
         if pieces:
-            blocks.append(Block(job, lo, hi, pieces))
+            blocks.append(Block(lo, hi, pieces, job.digest))
     return blocks
 
 
-@lru_cache(maxsize=MODELS_HELD)
 def load_model(path: str, sha256: str) -> Epiphany:
-    """Load the network once a process."""
+    """Load a network once a process, whatever the number of its threads; the last that were used are kept."""
+    with _LOADING:
+        return _read_model(path, sha256)
+
+
+#: Held while a network is read: threads that ask for the same one wait for it.
+_LOADING = threading.Lock()
+
+
+@lru_cache(maxsize=KEPT_NETWORKS)
+def _read_model(path: str, sha256: str) -> Epiphany:
     checkpoint = load_checkpoint(path)
     if checkpoint.sha256 != sha256:
         raise CheckpointError(
@@ -118,9 +127,8 @@ def _torch_threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def predict_block(block: Block) -> None:
-    """Predict one block and write it. Safe to run again, anywhere."""
-    job = block.job
+def predict_block(block: Block, job: Job) -> None:
+    """Predict one block of a job and write it. Safe to run again, anywhere."""
     shape = (block.hi - block.lo, job.network.n_offsets)
     values = {
         name: np.full((len(job.members), *shape) if name == BY_MEMBER else shape, np.nan, dtype=np.float32)
@@ -132,7 +140,7 @@ def predict_block(block: Block) -> None:
                 values[name][..., first - block.lo : last - block.lo, :] = rows
     for name, band in values.items():
         write_region(job.out, job.group, name, {"bin": slice(block.lo, block.hi)}, band)
-    Ledger(work_folder(job.out, job.group)).mark(block.name, job.digest)
+    Ledger(work_folder(job.out, job.group)).mark(block.name, block.digest)
 
 
 def _predict_rows(job: Job, first: int, last: int, end: int) -> dict[str, np.ndarray]:

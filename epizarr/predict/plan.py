@@ -26,7 +26,7 @@ from epizarr.predict.blocks import SD, Block, Job, blocks_of
 from epizarr.predict.members import members_of, members_record
 from epizarr.predict.settings import BLOCK_BINS, Settings, check_settings
 from epizarr.track_shift import shift_warnings, track_shift
-from epizarr.train.checkpoint import Checkpoint
+from epizarr.train.checkpoint import Checkpoint, load_checkpoint
 from epizarr.train.seen import seen_in_training
 from epizarr.transforms import Transform
 
@@ -47,9 +47,17 @@ class Plan:
     calibration: Calibration | None
 
 
+def plan_predictions(
+    store: Place, paths: Sequence[str | Path], *, cell_types: Sequence[str], **options: Any
+) -> list[Plan]:
+    """Plan the runs of a checkpoint or ensemble, one a cell type; weights are let go at the end. See :func:`plan_prediction`."""
+    checkpoints = [load_checkpoint(path) for path in paths]
+    return [plan_prediction(store, checkpoints, cell_type=cell_type, **options) for cell_type in cell_types]
+
+
 def plan_prediction(
     store: Place,
-    checkpoint: Checkpoint,
+    checkpoints: Sequence[Checkpoint],
     *,
     cell_type: str,
     run: str,
@@ -62,18 +70,17 @@ def plan_prediction(
     batch_size: int,
     torch_threads: int,
     max_task_bytes: int,
-    ensemble: Sequence[Checkpoint] = (),
-    mc_dropout: int = 0,
-    dropout_seed: int = 0,
-    by_member: bool = False,
-    calibration: str | Path | None = None,
+    mc_dropout: int,
+    dropout_seed: int,
+    by_member: bool,
+    calibration: str | Path | None,
 ) -> Plan:
     """Check everything that can be refused, and say what is to be done; nothing is written.
 
-    ``ensemble``: the other checkpoints that make one prediction with ``checkpoint``.
+    ``checkpoints`` make one prediction.
     """
-    checkpoints = [checkpoint, *ensemble]
     members = members_of(checkpoints, mc_dropout)
+    checkpoint = checkpoints[0]  # in all but weights and seed, the others are like it
     if by_member and len(members) == 1:
         raise ConfigError(
             "prediction: by_member keeps the map of each member, and there is one only (--ensemble, --mc-dropout)."

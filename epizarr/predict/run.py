@@ -1,14 +1,17 @@
-"""The run of a prediction: lease, ledger, one Dask task a block, and the group that is complete at the end."""
+"""The runs of a prediction: leases, ledgers, one Dask graph of all their blocks, and groups that are complete at the end."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from epizarr.calibration import Calibration
 from epizarr.cluster import Progress, run_tasks
-from epizarr.errors import StoreError
+from epizarr.errors import ConfigError, StoreError
 from epizarr.io.ledger import Lease, Ledger, work_folder
 from epizarr.io.places import StorePath, place_of
 from epizarr.io.store import (
@@ -24,18 +27,30 @@ from epizarr.io.store import (
     sweep_group,
     write_region,
 )
-from epizarr.predict.blocks import BY_MEMBER, Job, load_model, predict_block
-from epizarr.predict.plan import Plan, plan_prediction
+from epizarr.predict.blocks import BY_MEMBER, Block, Job, predict_block
+from epizarr.predict.plan import Plan, plan_predictions
 from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES
-from epizarr.train.checkpoint import load_checkpoint
 
 
+@overload
+def predict_contacts(
+    store: StorePath, checkpoint: str | Path, *, cell_type: str, run: str | None = None, **options: Any
+) -> str: ...
+@overload
 def predict_contacts(
     store: StorePath,
-    checkpoint: str | Path,
+    checkpoint: str | Path | Sequence[str | Path],
     *,
-    cell_type: str,
-    run: str | None = None,
+    cell_type: str | Sequence[str],
+    run: str | Sequence[str] | None = None,
+    **options: Any,
+) -> list[str]: ...
+def predict_contacts(  # type: ignore[misc]  # the two above name only what decides on the type that is returned
+    store: StorePath,
+    checkpoint: str | Path | Sequence[str | Path],
+    *,
+    cell_type: str | Sequence[str],
+    run: str | Sequence[str] | None = None,
     regions: Sequence[str] | None = None,
     use: Mapping[str, str] | None = None,
     without: Sequence[str] = (),
@@ -45,7 +60,7 @@ def predict_contacts(
     batch_size: int = BATCH_SIZE,
     torch_threads: int = 1,
     max_task_bytes: int = MAX_TASK_BYTES,
-    ensemble: Sequence[str | Path] = (),
+    ensemble: bool = False,
     mc_dropout: int = 0,
     dropout_seed: int = 0,
     by_member: bool = False,
@@ -55,27 +70,32 @@ def predict_contacts(
     progress: Progress | None = None,
     overwrite: bool = False,
     take_over: bool = False,
-) -> str:
-    """Predict the contacts of a cell type and write them into a store.
+) -> str | list[str]:
+    """Predict the contacts of one cell type or several, with one network or several, and write them into a store.
+
+    Each checkpoint and cell type makes a run of its own; the blocks of all are one Dask graph, in the order of the checkpoints
+    and, within each, of the cell types, and a run is complete as soon as its last block is. Whatever can be refused of any of
+    them is refused before the first block.
 
     The same call again resumes a run that was stopped and does nothing to one that is complete. A track that seems to hold
     another kind of signal than in training (:func:`epizarr.io.track_kinds.unlike_training`), or whose values lie far from those
     of training (:mod:`epizarr.track_shift`; read in the training regions, recorded as ``track_shift``), is told of in the log, as
     a warning; so are regions and a cell type that were seen in training (:func:`epizarr.train.seen.seen_in_training`). A network
     that was trained with ``training.track_dropout`` takes the tracks that the cell type lacks as missing.
-    Memory of one task: :func:`prediction_task_bytes`; before the tasks, tracks that are matched are read whole, one at a time
-    (:func:`epizarr.io.track_binding.fit_own_quantiles`).
+    Memory of one task: :func:`prediction_task_bytes`, to which come the networks that a worker keeps (at most
+    :data:`~epizarr.predict.settings.KEPT_NETWORKS`); neither grows with the genome or with the number of runs. Before the tasks,
+    tracks that are matched are read whole, one at a time (:func:`epizarr.io.track_binding.fit_own_quantiles`).
 
     Parameters
     ----------
     store
         Store that holds the cell type's tracks, a folder or an address.
     checkpoint
-        ``RUNDIR/best``, ``RUNDIR/last`` or a checkpoint's own folder.
+        ``RUNDIR/best``, ``RUNDIR/last`` or a checkpoint's own folder; one or several.
     cell_type
-        Cell type to predict. Its tracks are matched to the model's by name.
+        Cell type to predict, or several. Its tracks are matched to the model's by name.
     run
-        Name of the prediction. Default: the run folder's name.
+        Name of the prediction, one for each checkpoint. Default: the run folder's name.
     regions
         Regions such as ``"chr3"`` or ``"chr3:1,000,000-6,000,000"``; a pixel is predicted if both of its bins overlap one region.
         Default: every chromosome to its ends.
@@ -97,8 +117,8 @@ def predict_contacts(
     max_task_bytes
         Memory that one task may need.
     ensemble
-        More checkpoints, runs of the same configuration with other seeds, which make ONE prediction together with
-        ``checkpoint``. Mean and spread of all members: see :mod:`epizarr.predict.members`.
+        The checkpoints, runs of one configuration with several seeds, make ONE prediction and not one each: mean and spread of
+        all members, see :mod:`epizarr.predict.members`.
     mc_dropout
         Draws of Monte-Carlo dropout of each checkpoint, 2 or more; the masks are functions of (``dropout_seed``, member, tile).
         0: nothing is dropped.
@@ -120,7 +140,8 @@ def predict_contacts(
 
     Returns
     -------
-    Path of the group in the store; open it with :func:`epizarr.io.store.open_prediction`. ``contact`` has the units of the
+    Path of the group in the store, or a list of them where several checkpoints or cell types were given as a sequence; open it
+    with :func:`epizarr.io.store.open_prediction`. ``contact`` has the units of the
     target variable. It is NaN off the chromosome, outside ``regions``, and where the target's transform cannot be undone (an
     observed-over-expected below the diagonals that training saw). Of several members it is what their mean in units of the
     TRANSFORMED target is, transformed back. Where there are several members or a variance head, ``transformed_sd`` is the
@@ -134,59 +155,72 @@ def predict_contacts(
     CalibrationError
         If ``calibration`` was fitted on another predictor.
     ConfigError
-        If tiles, batch or threads are out of range, or ``use`` or ``without`` cannot be followed
+        If two runs would have one name, tiles, batch or threads are out of range, or ``use`` or ``without`` cannot be followed
         (:func:`epizarr.io.track_choice.choose_tracks`).
     MemoryBoundError
         If a task would need more than ``max_task_bytes``.
     TransformError
         If a track cannot be matched to those of training, or the target's transform cannot be undone.
     StoreError
-        If a run of this name is there and was made of something else.
+        If a run of such a name is there and was made of something else.
     LeaseError
-        If another process writes to this run.
+        If another process writes to such a run.
     """
-    plan = plan_prediction(
-        place_of(store),
-        load_checkpoint(checkpoint),
-        cell_type=cell_type,
-        run=run or _run_name(Path(checkpoint)),
-        regions=regions,
-        use=use or {},
-        without=without,
-        out=place_of(out or store),
-        tile_bins=tile_bins,
-        overlap_bins=overlap_bins,
-        batch_size=batch_size,
-        torch_threads=torch_threads,
-        max_task_bytes=max_task_bytes,
-        ensemble=[load_checkpoint(path) for path in ensemble],
-        mc_dropout=mc_dropout,
-        dropout_seed=dropout_seed,
-        by_member=by_member,
-        calibration=calibration,
-    )
-    job = plan.job
-    create_store(job.out, job.assembly)
-    ledger = Ledger(work_folder(job.out, job.group))
-    with Lease.acquire(job.out, job.group, take_over) as lease:
-        if not _is_to_do(plan, ledger, overwrite):
-            return job.group
-        coords, arrays = _layout(job, plan.calibration)
-        create_group(job.out, job.group, "predictions", coords=coords, arrays=arrays, attrs=plan.attrs)
-        sweep_group(job.out, job.group)
-        if plan.calibration is not None:
-            write_region(job.out, job.group, "interval_factor", {}, plan.calibration.factors)
-        ledger.sweep_partial()
-        left = ledger.left(plan.blocks)
-        if left and client is None:
-            first = job.members[0]
-            load_model(first.checkpoint, first.checkpoint_sha256)  # once, before several threads ask for it
-        run_tasks(predict_block, left, client=client, n_threads=n_threads, progress=progress)
-        ledger.check_done(left)
-        lease.check()
-        finish_group(job.out, job.group)
-        ledger.clear()
-    return job.group
+    checkpoints = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
+    cell_types = [cell_type] if isinstance(cell_type, str) else list(cell_type)
+    plans = []
+    if ensemble and len(checkpoints) == 1:
+        raise ConfigError("prediction: an ensemble of 1 checkpoint; give two or more, or predict without --ensemble.")
+    predictors = [checkpoints] if ensemble else [[path] for path in checkpoints]
+    for paths, name in zip(predictors, _run_names(predictors, cell_types, run), strict=True):
+        plans += plan_predictions(
+            place_of(store),
+            paths,
+            cell_types=cell_types,
+            run=name,
+            regions=regions,
+            use=use or {},
+            without=without,
+            out=place_of(out or store),
+            tile_bins=tile_bins,
+            overlap_bins=overlap_bins,
+            batch_size=batch_size,
+            torch_threads=torch_threads,
+            max_task_bytes=max_task_bytes,
+            mc_dropout=mc_dropout,
+            dropout_seed=dropout_seed,
+            by_member=by_member,
+            calibration=calibration,
+        )
+    with ExitStack() as leases:
+        runs = _opened(plans, leases, overwrite=overwrite, take_over=take_over)
+        _run_blocks(runs, client=client, n_threads=n_threads, progress=progress)
+    groups = [plan.job.group for plan in plans]
+    return groups[0] if isinstance(checkpoint, str | Path) and isinstance(cell_type, str) else groups
+
+
+def _run_names(
+    predictors: Sequence[Sequence[str | Path]], cell_types: Sequence[str], run: str | Sequence[str] | None
+) -> list[str]:
+    """Name of each predictor's runs; two of one name, or a cell type twice, would write to one group."""
+    n_checkpoints = sum(len(paths) for paths in predictors)
+    if not n_checkpoints or not cell_types:
+        raise ConfigError(
+            f"prediction: {n_checkpoints} checkpoints and {len(cell_types)} cell types; needs one of each or more."
+        )
+    given = [run] if isinstance(run, str) else list(run or [])
+    if given and len(given) != len(predictors):
+        raise ConfigError(
+            f"prediction: {len(given)} names of runs for {len(predictors)} checkpoints or ensembles; give one for each, or none."
+        )
+    names = given or [_run_name(paths) for paths in predictors]
+    for what, values in (("runs", names), ("cell types", cell_types)):
+        if repeated := sorted(name for name, n in Counter(values).items() if n > 1):
+            raise ConfigError(
+                f"prediction: two {what} are called {', '.join(repeated)} and would be written to one place. Name each once"
+                f"{'; runs are named with --run, in the order of the checkpoints' if what == 'runs' else ''}."
+            )
+    return names
 
 
 def _layout(job: Job, calibration: Calibration | None) -> tuple[dict[str, np.ndarray], dict[str, ArraySpec]]:
@@ -205,30 +239,96 @@ def _layout(job: Job, calibration: Calibration | None) -> tuple[dict[str, np.nda
     return coords, arrays
 
 
-def _run_name(checkpoint: Path) -> str:
-    """Name of the run folder that a checkpoint lies in."""
-    parent = checkpoint.absolute().parent
-    return parent.parent.name if parent.name == "checkpoints" else parent.name
+def _run_name(checkpoints: Sequence[str | Path]) -> str:
+    """Name of the run folder that a checkpoint lies in, with ``-ensemble`` where it is the first of several."""
+    parent = Path(checkpoints[0]).absolute().parent
+    name = parent.parent.name if parent.name == "checkpoints" else parent.name
+    return name if len(checkpoints) == 1 else f"{name}-ensemble"
 
 
-def _is_to_do(plan: Plan, ledger: Ledger, overwrite: bool) -> bool:
-    """Whether the run is not complete yet; a run of this name that is made of something else is refused or removed."""
+@dataclass(frozen=True)
+class _Run:
+    """A run whose lease is held and whose group waits for its blocks."""
+
+    plan: Plan
+    ledger: Ledger
+    lease: Lease
+    left: list[Block]
+
+    def complete(self) -> None:
+        """Close the group; all blocks have been written."""
+        job = self.plan.job
+        self.ledger.check_done(self.left)
+        self.lease.check()
+        finish_group(job.out, job.group)
+        self.ledger.clear()
+
+
+def _opened(plans: Sequence[Plan], leases: ExitStack, *, overwrite: bool, take_over: bool) -> list[_Run]:
+    """Take all leases, refuse what cannot be done, and only then make the groups; runs that are complete are left out."""
+    create_store(plans[0].job.out, plans[0].job.assembly)
+    held = []
+    for plan in plans:
+        job = plan.job
+        ledger = Ledger(work_folder(job.out, job.group))
+        held.append((plan, ledger, leases.enter_context(Lease.acquire(job.out, job.group, take_over))))
+    found = [_found(plan, overwrite) for plan in plans]
+    runs = []
+    for (plan, ledger, lease), state in zip(held, found, strict=True):
+        job = plan.job
+        if state != "begun":
+            ledger.clear()  # marks must never outlive the chunks they speak of; some are left by a kill at the very end
+        if state == "complete":
+            continue
+        if state == "other":
+            remove_group(job.out, job.group)
+        coords, arrays = _layout(job, plan.calibration)
+        create_group(job.out, job.group, "predictions", coords=coords, arrays=arrays, attrs=plan.attrs)
+        sweep_group(job.out, job.group)
+        if plan.calibration is not None:
+            write_region(job.out, job.group, "interval_factor", {}, plan.calibration.factors)
+        ledger.sweep_partial()
+        runs.append(_Run(plan, ledger, lease, ledger.left(plan.blocks)))
+    return runs
+
+
+def _found(plan: Plan, overwrite: bool) -> Literal["none", "begun", "complete", "other"]:
+    """What is there of a run; what cannot be resumed and must not be replaced is refused."""
     job = plan.job
     if not has_group(job.out, job.group):
-        ledger.clear()  # marks must never outlive the chunks they speak of
-        return True
+        return "none"
     found = group_attrs(job.out, job.group)
     different = sorted(key for key, value in plan.attrs.items() if found.get(key) != value)
-    is_complete = found.get("state") == "complete"
     if different and not overwrite:
         raise StoreError(
             f"{job.out}: run {job.group!r} is there and was made with another {', '.join(different)}. Give this prediction "
             "another name (--run), or replace what is there (--overwrite)."
         )
-    if is_complete and not overwrite:
-        ledger.clear()  # left where a run was killed right after its last step
-        return False
-    if different or is_complete:
-        ledger.clear()
-        remove_group(job.out, job.group)
-    return True
+    if different or (overwrite and found.get("state") == "complete"):
+        return "other"
+    return "complete" if found.get("state") == "complete" else "begun"
+
+
+def _run_blocks(runs: Sequence[_Run], *, client: Any, n_threads: int | None, progress: Progress | None) -> None:
+    """Run the blocks of all runs as one graph, and complete each run with its last block."""
+    tasks = [(run, block) for run in runs for block in run.left]
+    n_left = Counter(id(run) for run, _ in tasks)
+
+    def finished(place: int) -> None:
+        run = tasks[place][0]
+        n_left[id(run)] -= 1
+        if not n_left[id(run)]:
+            run.complete()
+
+    for run in runs:
+        if not run.left:
+            run.complete()
+    run_tasks(
+        predict_block,
+        [block for _, block in tasks],
+        shared=[run.plan.job for run, _ in tasks],
+        client=client,
+        n_threads=n_threads,
+        progress=progress,
+        finished=finished,
+    )

@@ -17,8 +17,9 @@ TRUNK_BINS = 1000
 BATCH_SIZE = 32
 #: What one task may use unless told: the published 5-kb network needs about 2 GiB.
 MAX_TASK_BYTES = 4 << 30
-#: Networks that a process holds, of an ensemble with more they are read again for each block.
-MODELS_HELD = 4
+#: Networks that a process keeps: tasks of two checkpoints may run side by side, and members of an ensemble follow each other in
+#: every block. Of an ensemble with more, networks are read again for each block.
+KEPT_NETWORKS = 4
 #: Chunks and shards' indices that are decoded while a task reads and writes.
 _CODEC_BYTES = 8 << 20
 
@@ -104,7 +105,7 @@ def prediction_task_bytes(
     block_bins
         Band rows of a task.
     n_checkpoints
-        Checkpoints of the ensemble; no more than :data:`MODELS_HELD` are held.
+        Checkpoints of the ensemble; no more than :data:`KEPT_NETWORKS` are held.
     n_kept
         Members whose map is kept.
     """
@@ -123,6 +124,6 @@ def prediction_task_bytes(
     # With dropout the trunk runs over a tile at a time.
     trunk_bins = max(TRUNK_BINS, tile_bins)
     running = prediction_bytes(network, n_bins, tile_bins=tile_bins, batch_size=batch_size, trunk_bins=trunk_bins)
-    parameters *= min(n_checkpoints, MODELS_HELD)
+    parameters *= min(n_checkpoints, KEPT_NETWORKS)
     # A quarter more for the scratch memory of the matrix library: the published 10-kb network was measured at 0.78 GiB.
     return 4 * (parameters + tracks + bands) + running + running // 4 + _CODEC_BYTES

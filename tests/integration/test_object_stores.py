@@ -189,16 +189,16 @@ def test_predict__is_resumed_in_an_object_store(url, scored, monkeypatch):
     write_store(url)
     done, predict_block = [], module.predict_block
 
-    def fail_at_second(block):
+    def fail_at_second(block, job):
         if done:
             raise ZeroDivisionError
         done.append(block)
-        predict_block(block)
+        predict_block(block, job)
 
     monkeypatch.setattr(module, "predict_block", fail_at_second)
     with pytest.raises(ZeroDivisionError):
         predict_contacts(url, checkpoint, cell_type="B", n_threads=1)
-    monkeypatch.setattr(module, "predict_block", lambda block: (done.append(block), predict_block(block)))
+    monkeypatch.setattr(module, "predict_block", lambda block, job: (done.append(block), predict_block(block, job)))
     predict_contacts(url, checkpoint, cell_type="B", n_threads=1)
     assert len({block.lo for block in done}) == len(done) >= 2
     evaluate_run(url, "RUN", cell_type="B", n_threads=1)

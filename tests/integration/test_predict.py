@@ -311,9 +311,9 @@ def test_prediction_task_bytes__bounds_what_a_task_allocates(store, checkpoint, 
     peaks: list[int] = []
     whole_task = blocks.predict_block
 
-    def traced(block):
+    def traced(block, job):
         tracemalloc.start()
-        whole_task(block)
+        whole_task(block, job)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
 

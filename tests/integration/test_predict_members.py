@@ -56,9 +56,11 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(plan, "BLOCK_BINS", 1024)
 
 
-def predict(folder: Path, name: str, run: str, **settings):
-    settings = {"regions": REGIONS, "cell_type": "B"} | settings
-    predict_contacts(folder / "atlas.zarr", folder / name / "best", run=run, **settings)
+def predict(folder: Path, names: str | tuple[str, ...], run: str, **settings):
+    """One prediction, of the ensemble where there are several names."""
+    settings = {"regions": REGIONS, "cell_type": "B", "ensemble": not isinstance(names, str)} | settings
+    paths = folder / names / "best" if isinstance(names, str) else [folder / name / "best" for name in names]
+    predict_contacts(folder / "atlas.zarr", paths, run=run, **settings)
     return open_prediction(folder / "atlas.zarr", settings["cell_type"], run, BINSIZE).load()
 
 
@@ -95,7 +97,7 @@ def test_tile_seeds__are_functions_of_each_of_their_arguments():
 
 def test_predict__ensemble_is_the_mean_and_spread_of_its_checkpoints(folder):
     ones = [transformed(folder, predict(folder, f"mean-{i}", f"one-{i}")["contact"]) for i in (0, 1)]
-    both = predict(folder, "mean-0", "both", ensemble=[folder / "mean-1/best"])
+    both = predict(folder, ("mean-0", "mean-1"), "both")
     np.testing.assert_allclose(transformed(folder, both["contact"]), np.mean(ones, axis=0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(both["transformed_sd"], np.std(ones, axis=0), rtol=1e-3, atol=1e-6)
     assert "transformed_sd_members" not in both
@@ -107,7 +109,7 @@ def test_predict__ensemble_is_the_mean_and_spread_of_its_checkpoints(folder):
 
 def test_predict__keeps_the_map_of_each_member(folder):
     ones = [predict(folder, f"mean-{i}", f"one-{i}")["contact"].values for i in (0, 1)]
-    both = predict(folder, "mean-0", "both", ensemble=[folder / "mean-1/best"], by_member=True)
+    both = predict(folder, ("mean-0", "mean-1"), "both", by_member=True)
     np.testing.assert_array_equal(both["contact_member"].values, np.stack(ones))
     hashes = [load_checkpoint(folder / f"mean-{i}/best").sha256[:12] for i in (0, 1)]
     assert both["member"].values.tolist() == hashes
@@ -123,7 +125,7 @@ def test_predict__variance_head_says_its_deviation(folder):
 
 def test_predict__variances_of_an_ensemble_add_up(folder):
     ones = [predict(folder, f"variance-{i}", f"one-{i}") for i in (5, 6)]
-    both = predict(folder, "variance-5", "both", ensemble=[folder / "variance-6/best"])
+    both = predict(folder, ("variance-5", "variance-6"), "both")
     noise = np.mean([np.square(one["transformed_sd"].values, dtype=np.float64) for one in ones], axis=0)
     between = np.var([transformed(folder, one["contact"]) for one in ones], axis=0)
     np.testing.assert_allclose(np.square(both["transformed_sd"]), noise + between, rtol=1e-3)
@@ -162,12 +164,12 @@ def test_predict__mc_dropout_resumed_gives_the_same_bytes(folder, monkeypatch):
     remove_group(store, f"B/predictions/RUN/{BINSIZE}")
     n_done, finished = 0, blocks.predict_block
 
-    def stop_after_two(block):
+    def stop_after_two(block, job):
         nonlocal n_done
         if n_done == 2:
             raise KeyboardInterrupt
         n_done += 1
-        finished(block)
+        finished(block, job)
 
     with monkeypatch.context() as patched:
         patched.setattr("epizarr.predict.run.predict_block", stop_after_two)
@@ -179,7 +181,7 @@ def test_predict__mc_dropout_resumed_gives_the_same_bytes(folder, monkeypatch):
 
 def test_predict__refuses_members_that_are_not_of_one_kind(folder):
     with pytest.raises(CheckpointError, match="differ in network") as caught:
-        predict(folder, "mean-0", "x", ensemble=[folder / "variance-5/best", folder / "mean-0/best"])
+        predict(folder, ("mean-0", "variance-5", "mean-0"), "x")
     assert "is there twice" in str(caught.value)
 
 
@@ -220,7 +222,7 @@ def test_prediction_task_bytes__do_not_grow_with_the_members_of_whom_mean_and_sp
 def calibrated(made, tmp_path_factory) -> tuple[Path, Calibration]:
     """The store with cell type A predicted by two variance heads as ``RUN``, and the factors of that."""
     folder = Path(shutil.copytree(made, tmp_path_factory.mktemp("calibrated") / "made", symlinks=True))
-    predict(folder, "variance-5", "RUN", ensemble=[folder / "variance-6/best"], cell_type="A")
+    predict(folder, ("variance-5", "variance-6"), "RUN", cell_type="A")
     return folder, calibrate_run(folder / "atlas.zarr", "RUN", cell_type="A")
 
 
@@ -271,8 +273,8 @@ def test_assess_uncertainty__on_what_was_fitted_covers_what_was_wanted(calibrate
 def test_predict__keeps_the_factors_for_another_cell_type(calibrated, tmp_path):
     folder, calibration = calibrated
     write_calibration(calibration, tmp_path / "factors.json")
-    settings = {"ensemble": [folder / "variance-6/best"], "calibration": tmp_path / "factors.json"}
-    found = predict(folder, "variance-5", "with-intervals", **settings)
+    members, settings = ("variance-5", "variance-6"), {"calibration": tmp_path / "factors.json"}
+    found = predict(folder, members, "with-intervals", **settings)
     np.testing.assert_array_equal(found["interval_factor"], calibration.factors)
     interval, given = contact_interval(found, 0.9), contact_interval(found, 0.9, calibration)
     assert interval.identical(given)
@@ -281,7 +283,7 @@ def test_predict__keeps_the_factors_for_another_cell_type(calibrated, tmp_path):
     assert (interval["lower"].values[known] <= contact).all()
     assert (interval["upper"].values[known] >= contact).all()
     assert json.loads(found.attrs["calibration"])["fitted_on"] == calibration.fitted_on
-    assert predict(folder, "variance-5", "with-intervals", **settings).identical(found)  # nothing is done again
+    assert predict(folder, members, "with-intervals", **settings).identical(found)  # nothing is done again
 
 
 def test_predict__refuses_factors_of_another_predictor(calibrated, tmp_path):
@@ -320,11 +322,13 @@ def test_cli__predicts_an_ensemble_calibrates_it_and_predicts_intervals(folder, 
     np.testing.assert_array_equal(found["interval_factor"], read_calibration(file).factors)
 
 
-@pytest.mark.parametrize(
-    ("extra", "says"), [(["--checkpoint", "b"], "Add --ensemble"), (["--ensemble"], "two checkpoints or more")]
-)
-def test_cli__asks_what_several_checkpoints_are(tmp_path, extra, says):
-    arguments = ["predict", str(tmp_path / "s.zarr"), "--checkpoint", "a", "--cell-type", "A", *extra]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 2
-    assert says in result.output
+def test_predict__ensemble_of_several_cell_types_has_a_run_of_each(folder):
+    paths = [folder / f"mean-{i}/best" for i in (0, 1)]
+    settings = {"cell_type": ["A", "B"], "regions": ["chr3"], "ensemble": True}
+    groups = predict_contacts(folder / "atlas.zarr", paths, **settings)
+    assert groups == [f"{cell}/predictions/mean-0-ensemble/{BINSIZE}" for cell in "AB"]
+
+
+def test_predict__refuses_an_ensemble_of_one(folder):
+    with pytest.raises(ConfigError, match="an ensemble of 1 checkpoint"):
+        predict(folder, ("mean-0",), "x")
