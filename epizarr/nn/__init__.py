@@ -6,7 +6,7 @@ generator made of both, ``discriminator`` judges its maps in the adversarial mod
 """
 
 from epizarr.nn.discriminator import Discriminator, DiscriminatorConfig, is_shown
-from epizarr.nn.epiphany import Epiphany, Moments, NetworkConfig
+from epizarr.nn.epiphany import Epiphany, Moments, NetworkConfig, bias_of_sd
 from epizarr.nn.inference import (
     NetworkGflop,
     StripeMoments,
@@ -25,6 +25,7 @@ __all__ = [
     "NetworkConfig",
     "NetworkGflop",
     "StripeMoments",
+    "bias_of_sd",
     "difference_sum",
     "gaussian_nll_sum",
     "is_shown",

@@ -27,6 +27,12 @@ Head = Literal["mean", "variance"]
 MAX_LOG_VARIANCE = 20.0
 
 
+def bias_of_sd(sd: Tensor) -> Tensor:
+    """Bias of the variance head that gives these standard deviations where all else is 0; 0 where one of them is 0."""
+    log_variance = torch.where(sd > 0, 2 * torch.log(sd), torch.zeros_like(sd))
+    return MAX_LOG_VARIANCE * torch.atanh((log_variance / MAX_LOG_VARIANCE).clamp(-0.99, 0.99))
+
+
 class Moments(NamedTuple):
     """What the network says of each pixel, both (batch, bin, offset); ``log_variance`` is None without a variance head."""
 

@@ -175,7 +175,9 @@ class OptimSettings:
     )
     halve_epochs: int = _field(16, "halving: the rate is halved each time after so many epochs", least=1)
     lr_floor: float = _field(1e-6, "the rate never falls below this, but for the warm-up", least=0)
-    start_at_mean: bool = _field(False, "the untrained network gives the training mean of each offset")
+    start_at_mean: bool = _field(
+        False, "the untrained network gives the training mean of each offset, and the variance if it has that head"
+    )
     warmup_steps: int = _field(0, "steps over which the rate rises to its value; 0: it starts there", least=0)
     clip_norm: float = _field(0.0, "norm that gradients are scaled down to where they exceed it; 0: never", least=0)
     mse_weight: float = _field(
