@@ -162,8 +162,8 @@ def run_tasks(
             progress(n_done, len(tasks))
 
     token = uuid4().hex[:8]
-    # Dask begins tasks in the order of their keys.
-    keys = [f"{funcname(function)}-{token}-{place:07d}" for place in range(len(tasks))]
+    # dask.order lets the last of independent keys begin first.
+    keys = [f"{funcname(function)}-{token}-{place:07d}" for place in range(len(tasks), 0, -1)]
     if client is not None:
         return _run_distributed(function, columns, keys, client, told)
     graph = [

@@ -61,6 +61,12 @@ def command(
     torch_threads: Annotated[
         int, typer.Option(min=1, help="Threads of one task; another number changes the last bit.")
     ] = 1,
+    precision: Annotated[
+        str, typer.Option(help="float32, or fewer bits in the core: bfloat16 or int8, with errors that are not 0.")
+    ] = "float32",
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda.  [default: cuda with --cluster cuda, else cpu]")
+    ] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="The checkpoints make one prediction: their mean and its spread.")
     ] = False,
@@ -102,6 +108,8 @@ def command(
             overlap_bins=overlap_bins,
             batch_size=batch_size,
             torch_threads=torch_threads,
+            precision=precision,
+            device=device or ("cuda" if (cluster or "").startswith("cuda") else "cpu"),
             ensemble=ensemble,
             mc_dropout=mc_dropout,
             by_member=by_member,

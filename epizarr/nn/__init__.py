@@ -2,7 +2,7 @@
 
 ``trunk`` runs the convolutions once for all overlapping windows, ``cores`` joins neighbouring bins, ``epiphany`` is the
 generator made of both, ``discriminator`` judges its maps in the adversarial mode, ``losses`` is what they are trained with,
-``inference`` predicts along whole chromosomes.
+``inference`` predicts along whole chromosomes, ``precision`` makes that cheaper in fewer bits.
 """
 
 from epizarr.nn.discriminator import Discriminator, DiscriminatorConfig, is_shown
@@ -16,6 +16,7 @@ from epizarr.nn.inference import (
     prediction_bytes,
 )
 from epizarr.nn.losses import difference_sum, gaussian_nll_sum, masked_mse, squared_error_sum
+from epizarr.nn.precision import Precision, lower_precision
 
 __all__ = [
     "Discriminator",
@@ -24,11 +25,13 @@ __all__ = [
     "Moments",
     "NetworkConfig",
     "NetworkGflop",
+    "Precision",
     "StripeMoments",
     "bias_of_sd",
     "difference_sum",
     "gaussian_nll_sum",
     "is_shown",
+    "lower_precision",
     "masked_mse",
     "network_gflop",
     "predict_moments",

@@ -251,6 +251,8 @@ class Epiphany(nn.Module):
         for name, module in core.items():
             self.add_module(name, module)
         self._core_names = tuple(core)
+        #: What the core and ``fc`` compute in, where it is not what the others do (:mod:`epizarr.nn.precision`).
+        self.core_dtype: torch.dtype | None = None
         self.fc = nn.Linear(config.core_shape.width, config.head_hidden)
         self.fc2 = nn.Linear(config.head_hidden, config.n_offsets)
         # Last, so that the other layers begin with the same weights with either head.
@@ -336,8 +338,8 @@ class Epiphany(nn.Module):
                 f"network features: shape {tuple(features.shape)}, need (batch, bin, {self.config.n_features}), "
                 "as Epiphany.features returns them."
             )
-        states = run_core(self.core_layers, features)
-        hidden = functional.relu(self.fc(states))
+        states = run_core(self.core_layers, features.to(self.core_dtype or features.dtype))
+        hidden = functional.relu(self.fc(states)).to(features.dtype)
         mean: Tensor = self.fc2(hidden)
         if self.config.final_relu == "always" or (self.config.final_relu == "predict" and not self.training):
             mean = functional.relu(mean)

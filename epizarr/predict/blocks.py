@@ -16,14 +16,14 @@ import numpy as np
 import torch
 
 from epizarr.bands import mask_band, scatter_stripes, stripe_margins
-from epizarr.errors import CheckpointError
+from epizarr.errors import CheckpointError, ConfigError
 from epizarr.genome import Assembly, BinGrid
 from epizarr.io.ledger import Ledger, work_folder
 from epizarr.io.places import Place
 from epizarr.io.store import read_region, write_region
-from epizarr.nn import Epiphany, NetworkConfig, predict_moments
+from epizarr.nn import Epiphany, NetworkConfig, Precision, lower_precision, predict_moments
 from epizarr.predict.members import Member, RunningMoments, tile_seeds
-from epizarr.predict.settings import KEPT_NETWORKS, Settings
+from epizarr.predict.settings import KEPT_NETWORKS, Device, Settings
 from epizarr.tiles import bins_needed, tile_starts
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.transforms import Transform, network_input
@@ -97,32 +97,41 @@ def blocks_of(job: Job, extents: Sequence[tuple[int, int]]) -> list[Block]:
     return blocks
 
 
-def load_model(path: str, sha256: str) -> Epiphany:
-    """Load a network once a process, whatever the number of its threads; the last that were used are kept."""
+def load_model(job: Job, member: Member) -> Epiphany:
+    """Load a member's network once a process, whatever the number of its threads; the last that were used are kept."""
     with _LOADING:
-        return _read_model(path, sha256)
+        return _read_model(member.checkpoint, member.checkpoint_sha256, job.settings.precision, job.settings.device)
 
 
 #: Held while a network is read: threads that ask for the same one wait for it.
 _LOADING = threading.Lock()
+#: Held while a GPU computes: its memory then holds one task's work, and the other threads read and write meanwhile.
+_GPU = threading.Lock()
 
 
 @lru_cache(maxsize=KEPT_NETWORKS)
-def _read_model(path: str, sha256: str) -> Epiphany:
+def _read_model(path: str, sha256: str, precision: Precision, device: Device) -> Epiphany:
     checkpoint = load_checkpoint(path)
     if checkpoint.sha256 != sha256:
         raise CheckpointError(
             f"checkpoint {path} was replaced while it was used for prediction; start the prediction again."
         )
-    return checkpoint.model()
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("prediction on device 'cuda': a worker has no usable CUDA device. Start workers with cuda:N.")
+    return lower_precision(checkpoint.model(), precision).to(device)
 
 
 @contextmanager
-def _torch_threads(n: int) -> Iterator[None]:
+def _computing(settings: Settings) -> Iterator[None]:
+    """Run torch as the settings say: so many threads; a GPU for one task at a time, in float32 and not in TF32."""
     before = torch.get_num_threads()
-    torch.set_num_threads(n)
+    torch.set_num_threads(settings.torch_threads)
     try:
-        yield
+        if settings.device == "cpu":
+            yield
+        else:
+            with _GPU, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                yield
     finally:
         torch.set_num_threads(before)
 
@@ -134,10 +143,9 @@ def predict_block(block: Block, job: Job) -> None:
         name: np.full((len(job.members), *shape) if name == BY_MEMBER else shape, np.nan, dtype=np.float32)
         for name in job.variables
     }
-    with _torch_threads(job.settings.torch_threads):
-        for first, last, end in block.pieces:
-            for name, rows in _predict_rows(job, first, last, end).items():
-                values[name][..., first - block.lo : last - block.lo, :] = rows
+    for first, last, end in block.pieces:
+        for name, rows in _predict_rows(job, first, last, end).items():
+            values[name][..., first - block.lo : last - block.lo, :] = rows
     for name, band in values.items():
         write_region(job.out, job.group, name, {"bin": slice(block.lo, block.hi)}, band)
     Ledger(work_folder(job.out, job.group)).mark(block.name, block.digest)
@@ -151,10 +159,15 @@ def _predict_rows(job: Job, first: int, last: int, end: int) -> dict[str, np.nda
     chrom = job.assembly.chrom_names[chrom_code]
     chrom_first, chrom_end = grid.chrom_extent(chrom)
     n_chrom_bins = chrom_end - chrom_first
-    n_tiles = len(tile_starts(n_chrom_bins, settings.tile_bins, settings.overlap_bins))
     # The last rows' pixels lie on stripes of bins to their right, none of them past the region's end.
     lo, hi = first - chrom_first, min(last + stripe_margins(n_diagonals)[0], end) - chrom_first
-    needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, settings.tile_bins, settings.overlap_bins)
+    tiling = {
+        "tile_bins": settings.tile_bins,
+        "overlap_bins": settings.overlap_bins,
+        "phase_bins": settings.tile_phase_bins,
+    }
+    n_tiles = len(tile_starts(n_chrom_bins, **tiling))
+    needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, **tiling)
     tracks = _read_tracks(job, chrom, *track_extent(needed_lo, needed_hi - needed_lo, network.stride, network.halo))
     signal = torch.from_numpy(network_input(tracks, mask_channels=network.mask_channels))
     in_region = np.arange(first, last + n_diagonals - 1) < end
@@ -167,19 +180,20 @@ def _predict_rows(job: Job, first: int, last: int, end: int) -> dict[str, np.nda
         seeds = None
         if member.draw is not None:
             seeds = torch.from_numpy(tile_seeds(job.dropout_seed, index, chrom_code, n_tiles))
-        moments = predict_moments(
-            load_model(member.checkpoint, member.checkpoint_sha256),
-            signal,
-            first_bin=needed_lo,
-            n_chrom_bins=n_chrom_bins,
-            lo=lo,
-            hi=hi,
-            tile_bins=settings.tile_bins,
-            overlap_bins=settings.overlap_bins,
-            batch_size=settings.batch_size,
-            trunk_bins=settings.trunk_bins,
-            tile_seeds=seeds,
-        )
+        model = load_model(job, member)
+        with _computing(settings):
+            moments = predict_moments(
+                model,
+                signal,
+                first_bin=needed_lo,
+                n_chrom_bins=n_chrom_bins,
+                lo=lo,
+                hi=hi,
+                batch_size=settings.batch_size,
+                trunk_bins=settings.trunk_bins,
+                tile_seeds=seeds,
+                **tiling,
+            )
         mean = band(moments.mean)
         running.add(mean, None if moments.variance is None else band(moments.variance))
         if job.by_member:

@@ -22,9 +22,10 @@ from epizarr.io.track_binding import bind_transforms, match_record, naming_track
 from epizarr.io.track_choice import choose_tracks
 from epizarr.io.track_distributions import stored_distribution
 from epizarr.io.track_kinds import stored_kinds, unlike_training
+from epizarr.nn import Precision
 from epizarr.predict.blocks import SD, Block, Job, blocks_of
 from epizarr.predict.members import members_of, members_record
-from epizarr.predict.settings import BLOCK_BINS, Settings, check_settings
+from epizarr.predict.settings import BLOCK_BINS, Device, Settings, check_settings
 from epizarr.track_shift import shift_warnings, track_shift
 from epizarr.train.checkpoint import Checkpoint, load_checkpoint
 from epizarr.train.seen import seen_in_training
@@ -67,8 +68,11 @@ def plan_prediction(
     out: Place,
     tile_bins: int | None,
     overlap_bins: int | None,
+    tile_phase_bins: int,
     batch_size: int,
     torch_threads: int,
+    precision: Precision,
+    device: Device,
     max_task_bytes: int,
     mc_dropout: int,
     dropout_seed: int,
@@ -88,7 +92,7 @@ def plan_prediction(
     tile = checkpoint.n_bins if tile_bins is None else tile_bins
     overlap = tile // 4 if overlap_bins is None else overlap_bins
     network = checkpoint.network
-    settings = Settings(tile, overlap, batch_size, torch_threads, BLOCK_BINS)
+    settings = Settings(tile, overlap, tile_phase_bins, batch_size, torch_threads, precision, device, BLOCK_BINS)
     n_kept = len(members) if by_member else 0
     check_settings(settings, network, max_task_bytes, n_checkpoints=len(checkpoints), n_kept=n_kept)
     if not checkpoint.target_transform.has_inverse:

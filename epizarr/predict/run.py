@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
+import torch
 
 from epizarr.calibration import Calibration
 from epizarr.cluster import Progress, run_tasks
@@ -27,9 +28,10 @@ from epizarr.io.store import (
     sweep_group,
     write_region,
 )
+from epizarr.nn import Precision
 from epizarr.predict.blocks import BY_MEMBER, Block, Job, predict_block
 from epizarr.predict.plan import Plan, plan_predictions
-from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES
+from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES, Device
 
 
 @overload
@@ -57,8 +59,11 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
     out: StorePath | None = None,
     tile_bins: int | None = None,
     overlap_bins: int | None = None,
+    tile_phase_bins: int = 0,
     batch_size: int = BATCH_SIZE,
     torch_threads: int = 1,
+    precision: Precision = "float32",
+    device: Device = "cpu",
     max_task_bytes: int = MAX_TASK_BYTES,
     ensemble: bool = False,
     mc_dropout: int = 0,
@@ -110,10 +115,18 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
     overlap_bins
         Bins shared by two neighbouring tiles, which are cross-faded. Default: a quarter of a tile, a third more work than
         without.
+    tile_phase_bins
+        Bins by which the tiles between a chromosome's first and last are moved to the left: two predictions with different phases
+        tell how much is owed to where the tiles lie (``pipelines/seams.py``).
     batch_size
         Most tiles that the core runs at once.
     torch_threads
         torch threads of a task; the values depend on it in the last bit. One is as fast as more where several tasks run.
+    precision
+        What the core and the linear layers compute in (:mod:`epizarr.nn.precision`): ``"float32"``, ``"bfloat16"`` or ``"int8"``.
+        In int8 a value depends a little on the tiles that ran with it, so that regions do not give quite the values of the whole.
+    device
+        ``"cpu"``, or ``"cuda"``: the GPU of this process, or of each worker of a ``cuda:N`` cluster.
     max_task_bytes
         Memory that one task may need.
     ensemble
@@ -155,8 +168,8 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
     CalibrationError
         If ``calibration`` was fitted on another predictor.
     ConfigError
-        If two runs would have one name, tiles, batch or threads are out of range, or ``use`` or ``without`` cannot be followed
-        (:func:`epizarr.io.track_choice.choose_tracks`).
+        If two runs would have one name, a setting is out of range, there is no GPU for ``"cuda"``, or ``use`` or ``without``
+        cannot be followed (:func:`epizarr.io.track_choice.choose_tracks`).
     MemoryBoundError
         If a task would need more than ``max_task_bytes``.
     TransformError
@@ -184,19 +197,34 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
             out=place_of(out or store),
             tile_bins=tile_bins,
             overlap_bins=overlap_bins,
+            tile_phase_bins=tile_phase_bins,
             batch_size=batch_size,
             torch_threads=torch_threads,
+            precision=precision,
+            device=device,
             max_task_bytes=max_task_bytes,
             mc_dropout=mc_dropout,
             dropout_seed=dropout_seed,
             by_member=by_member,
             calibration=calibration,
         )
+    if device == "cuda":
+        _check_gpus(client)
     with ExitStack() as leases:
         runs = _opened(plans, leases, overwrite=overwrite, take_over=take_over)
         _run_blocks(runs, client=client, n_threads=n_threads, progress=progress)
     groups = [plan.job.group for plan in plans]
     return groups[0] if isinstance(checkpoint, str | Path) and isinstance(cell_type, str) else groups
+
+
+def _check_gpus(client: Any) -> None:
+    """Refuse "cuda" where this process, or one of the workers that are there already, has no GPU."""
+    found = {"this process": torch.cuda.is_available()} if client is None else client.run(torch.cuda.is_available)
+    if without := [name for name, has_gpu in found.items() if not has_gpu]:
+        raise ConfigError(
+            f"prediction on device 'cuda': {without[0]} has no usable CUDA device. Use --device cpu, or --cluster cuda:N on a "
+            "machine with GPUs."
+        )
 
 
 def _run_names(
@@ -214,7 +242,7 @@ def _run_names(
             f"prediction: {len(given)} names of runs for {len(predictors)} checkpoints or ensembles; give one for each, or none."
         )
     names = given or [_run_name(paths) for paths in predictors]
-    for what, values in (("runs", names), ("cell types", cell_types)):
+    for what, values in (("cell types", cell_types), ("runs", names)):
         if repeated := sorted(name for name, n in Counter(values).items() if n > 1):
             raise ConfigError(
                 f"prediction: two {what} are called {', '.join(repeated)} and would be written to one place. Name each once"

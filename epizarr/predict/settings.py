@@ -1,13 +1,16 @@
 """How a prediction is computed: the settings that are kept with a run, and the memory that they lead to."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 
 from epizarr.bands import stripe_margins
 from epizarr.errors import ConfigError, MemoryBoundError
 from epizarr.io.store import BAND_ROWS
-from epizarr.nn import Epiphany, NetworkConfig, prediction_bytes
+from epizarr.nn import Epiphany, NetworkConfig, Precision, prediction_bytes
+
+Device = Literal["cpu", "cuda"]
 
 #: Bins of a task: whole chunks of the band, and enough tiles to fill a batch.
 BLOCK_BINS = 4 * BAND_ROWS
@@ -30,7 +33,7 @@ class Settings:
 
     Parameters
     ----------
-    tile_bins, overlap_bins, batch_size, torch_threads
+    tile_bins, overlap_bins, tile_phase_bins, batch_size, torch_threads, precision, device
         As given to :func:`epizarr.predict.predict_contacts`, defaults filled in.
     block_bins
         Band rows of a task, a multiple of the band's chunks.
@@ -40,8 +43,11 @@ class Settings:
 
     tile_bins: int
     overlap_bins: int
+    tile_phase_bins: int
     batch_size: int
     torch_threads: int
+    precision: Precision
+    device: Device
     block_bins: int
     trunk_bins: int = TRUNK_BINS
 
@@ -54,16 +60,29 @@ def check_settings(
     Raises
     ------
     ConfigError
-        If tiles, batch or threads are out of range.
+        If tiles, batch or threads are out of range, or there is no such precision or device.
     MemoryBoundError
         If a task would need more than ``max_task_bytes``.
     """
     tile, overlap = settings.tile_bins, settings.overlap_bins
     batch_size, torch_threads = settings.batch_size, settings.torch_threads
+    for what, value, choices in (
+        ("precision", settings.precision, get_args(Precision)),
+        ("device", settings.device, get_args(Device)),
+    ):
+        if value not in choices:
+            raise ConfigError(f"prediction: {what} is {value!r}, needs one of {', '.join(choices)}.")
+    if settings.precision == "int8" and settings.device == "cuda":
+        raise ConfigError("prediction: int8 needs a CPU. On a GPU predict in bfloat16 or float32.")
     if tile < 1 or not 0 <= 2 * overlap <= tile or batch_size < 1 or torch_threads < 1:
         raise ConfigError(
             f"prediction: tile_bins {tile}, overlap_bins {overlap}, batch_size {batch_size}, torch_threads {torch_threads}: each "
             "needs at least 1, and an overlap from 0 to half a tile."
+        )
+    if not 0 <= settings.tile_phase_bins < tile - overlap:
+        raise ConfigError(
+            f"prediction: tile_phase_bins {settings.tile_phase_bins}: tiles lie {tile - overlap} bins apart, so it needs 0 to "
+            f"{tile - overlap - 1}."
         )
     needed = prediction_task_bytes(
         network,
