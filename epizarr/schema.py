@@ -304,6 +304,7 @@ PREDICTIONS = Group(
     },
     {
         "members": "JSON: the checkpoints' hashes and the draws of dropout whose mean this is, where there are several",
+        "kept_members": "number of members in contact_member",
         "calibration": "JSON: what interval_factor was fitted on, and a hash of it",
         "track_matches": "JSON: for each track matched to the training tracks, how, and a hash of its map",
         "track_sources": "JSON: for each of the model's tracks that was read from a track of another name, that name",

@@ -44,7 +44,6 @@ class Plan:
     job: Job
     blocks: list[Block]
     attrs: dict[str, Any]
-    n_diagonals: int
     calibration: Calibration | None
 
 
@@ -155,6 +154,7 @@ def plan_prediction(
         "settings": json.dumps(dataclasses.asdict(settings), sort_keys=True),
         "epizarr_version": __version__,
         **({"members": members_record(checkpoints, mc_dropout, dropout_seed)} if len(members) > 1 else {}),
+        **({"kept_members": n_kept} if n_kept else {}),
         **({"track_matches": json.dumps(matches, sort_keys=True)} if matches else {}),
         **({"track_sources": json.dumps(sources, sort_keys=True)} if sources else {}),
         **({"missing_tracks": json.dumps(missing)} if missing else {}),
@@ -192,7 +192,7 @@ def plan_prediction(
             f"calibration {calibration}: one network without a variance head says no standard deviation, so there is nothing to "
             "multiply. Predict with --mc-dropout or --ensemble, as when the calibration was fitted."
         )
-    return Plan(job, blocks_of(job, extents), attrs, network.n_offsets, factors)
+    return Plan(job, blocks_of(job, extents), attrs, factors)
 
 
 def _joint_sha256(checkpoints: Sequence[Checkpoint]) -> str:

@@ -32,6 +32,7 @@ from epizarr.nn import Precision
 from epizarr.predict.blocks import BY_MEMBER, Block, Job, predict_block
 from epizarr.predict.plan import Plan, plan_predictions
 from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES, Device
+from epizarr.schema import PREDICTIONS
 
 
 @overload
@@ -326,7 +327,9 @@ def _found(plan: Plan, overwrite: bool) -> Literal["none", "begun", "complete", 
     if not has_group(job.out, job.group):
         return "none"
     found = group_attrs(job.out, job.group)
-    different = sorted(key for key, value in plan.attrs.items() if found.get(key) != value)
+    # Attributes that only some runs have: one that this run is not to have makes another run, too.
+    keys = plan.attrs.keys() | (found.keys() & PREDICTIONS.optional_attrs.keys())
+    different = sorted(key for key in keys if found.get(key) != plan.attrs.get(key))
     if different and not overwrite:
         raise StoreError(
             f"{job.out}: run {job.group!r} is there and was made with another {', '.join(different)}. Give this prediction "

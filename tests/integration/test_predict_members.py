@@ -20,7 +20,7 @@ from epizarr.errors import (
     SplitError,
     StoreError,
 )
-from epizarr.evaluate import assess_uncertainty, calibrate_run
+from epizarr.evaluate import assess_uncertainty, calibrate_run, evaluate_run
 from epizarr.io.calibration_file import read_calibration, write_calibration
 from epizarr.io.store import open_prediction, remove_group
 from epizarr.predict import blocks, plan, predict_contacts, prediction_task_bytes
@@ -202,8 +202,15 @@ def test_predict__refuses_draws_of_a_network_that_drops_nothing(tmp_path):
 
 def test_predict__another_number_of_draws_is_another_prediction(folder):
     predict(folder, "mean-0", "RUN", mc_dropout=2)
-    with pytest.raises(StoreError, match="made with another members"):
-        predict(folder, "mean-0", "RUN", mc_dropout=3)
+    for n_draws in (3, 0):
+        with pytest.raises(StoreError, match="made with another members"):
+            predict(folder, "mean-0", "RUN", mc_dropout=n_draws)
+
+
+def test_predict__asked_for_the_maps_of_members_does_not_take_a_run_without_them_for_done(folder):
+    predict(folder, "mean-0", "RUN", mc_dropout=2)
+    with pytest.raises(StoreError, match="made with another kept_members"):
+        predict(folder, "mean-0", "RUN", mc_dropout=2, by_member=True)
 
 
 def test_prediction_task_bytes__do_not_grow_with_the_members_of_whom_mean_and_spread_stay(folder):
@@ -320,6 +327,16 @@ def test_cli__predicts_an_ensemble_calibrates_it_and_predicts_intervals(folder, 
     found = open_prediction(store, "B", "both", BINSIZE)
     assert json.loads(found.attrs["members"])["mc_dropout"] == 2
     np.testing.assert_array_equal(found["interval_factor"], read_calibration(file).factors)
+
+
+def test_evaluate__scores_of_other_members_are_other_scores(folder):
+    store, settings = folder / "atlas.zarr", {"cell_type": "A", "regions": ["chr2"]}
+    predict(folder, "mean-0", "RUN", mc_dropout=2, **settings)
+    first = evaluate_run(store, "RUN", **settings)
+    assert int(first["n_pixels"].sum()) > 0
+    predict(folder, "mean-0", "RUN", mc_dropout=3, overwrite=True, **settings)
+    with pytest.raises(StoreError, match="made with another inputs_id"):
+        evaluate_run(store, "RUN", **settings)
 
 
 def test_predict__ensemble_of_several_cell_types_has_a_run_of_each(folder):
