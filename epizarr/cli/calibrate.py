@@ -32,6 +32,7 @@ def command(
     figure: Annotated[Path | None, typer.Option(help="Picture of what was measured to write, PNG.")] = None,
 ) -> None:
     """Fit conformal factors of the predicted standard deviation on validation regions; measure coverage on test regions."""
+    from epizarr.errors import CalibrationError, SplitError
     from epizarr.evaluate import assess_uncertainty, calibrate_run
     from epizarr.io.calibration_file import write_calibration
     from epizarr.report.figures import figure_png
@@ -40,31 +41,36 @@ def command(
     calibration = calibrate_run(
         store, run, cell_type=cell_type, regions=region, predictions=predictions, binsize=binsize
     )
-    found = assess_uncertainty(
-        store,
-        run,
-        cell_type=cell_type,
-        calibration=calibration,
-        regions=test_region,
-        predictions=predictions,
-        binsize=binsize,
-    )
     write_calibration(calibration, out)
+    stdout.print(
+        f"{out}: fitted on {calibration.fitted_on}: {int(calibration.n_pixels.sum()):,} pixels, worth about "
+        f"{int(calibration.n_effective.sum()):,} independent ones. Next: epizarr predict {store} … --calibration {out}",
+        markup=False,
+    )
+    try:
+        found = assess_uncertainty(
+            store,
+            run,
+            cell_type=cell_type,
+            calibration=calibration,
+            regions=test_region,
+            predictions=predictions,
+            binsize=binsize,
+        )
+    except (SplitError, CalibrationError) as error:
+        if test_region or figure:
+            raise
+        stdout.print(f"Not measured on test regions: {error}", markup=False)
+        return
     rows = [
         [f"{wanted:.0%}", *(f"{float(found[name].sel(kind=kind, wanted=wanted)):.3f}" for name, kind in _COLUMNS)]
         for wanted in calibration.coverages
     ]
     heads = ["wanted", "as predicted", "conformal", "half-width as predicted", "half-width conformal"]
     print_table(heads, rows, title=f"coverage of {', '.join(json.loads(found.attrs['regions']))}")
-    stdout.print(
-        f"fitted on {calibration.fitted_on}: {int(calibration.n_pixels.sum()):,} pixels, worth about "
-        f"{int(calibration.n_effective.sum()):,} independent ones. Coverage is an average over pixels like these.",
-        markup=False,
-    )
     if figure is not None:
         figure.write_bytes(figure_png(uncertainty_figure({run: found}, title=f"{cell_type}, run {run}")))
         stdout.print(f"Figure: {figure}")
-    stdout.print(f"{out}. Next: epizarr predict {store} … --calibration {out}", markup=False)
 
 
 _COLUMNS = (

@@ -121,7 +121,7 @@ def assess_uncertainty(
     SplitError
         If the run has no test regions and none are given.
     CalibrationError
-        If the calibration is of another predictor, or the prediction has no standard deviation.
+        If the calibration is of another predictor, the prediction has no standard deviation, or no pixel can be compared.
     StoreNotFoundError, StoreError
         If the prediction or the contacts are missing.
     """
@@ -140,13 +140,18 @@ def assess_uncertainty(
     scores = np.concatenate([error_scores(*region) for region in found])
     counts = {kind: coverage_by_distance(scores, of_kind) for kind, of_kind in factors.items()}
     n_pixels = counts["normal"][1]
+    if not n_pixels.any():
+        raise CalibrationError(
+            f"run {run!r} of {cell_type!r}: no pixel of {', '.join(texts)} is both observed and predicted, so coverage cannot be "
+            "measured there. Predict these regions, or name others."
+        )
     inside = np.stack([counts[kind][0] for kind in factors])
     sd_sums = np.sum([np.nansum(np.where(np.isnan(r.truth), np.nan, r.sd), axis=0) for r in found], axis=0)
     widths = np.stack([np.where(n_pixels > 0, of_kind * sd_sums, 0.0).sum(axis=1) for of_kind in factors.values()])
     curve = reliability_curve([r.truth for r in found], [r.mean for r in found], [r.sd for r in found])
     likelihoods = [gaussian_nll(*region) for region in found]
     squared = sum(float(np.nansum(np.square(r.truth - r.mean, dtype=np.float64))) for r in found)
-    total = max(int(n_pixels.sum()), 1)
+    total = int(n_pixels.sum())
     diagonal = np.arange(maps.n_diagonals)
     return xr.Dataset(
         {

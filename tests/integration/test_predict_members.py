@@ -324,6 +324,11 @@ def test_cli__predicts_an_ensemble_calibrates_it_and_predicts_intervals(folder, 
     assert "fitted on A, chr1:3,200,000-4,700,450" in told.replace("\n", " ")
     assert figure.read_bytes().startswith(b"\x89PNG")
     run(*base, "--cell-type", "B", "--calibration", file)
+    elsewhere = ["--run", "no-test", "--cell-type", "A", "--region", REGIONS[0]]
+    run("predict", store, *members, *elsewhere)
+    told = run("calibrate", store, "--run", "no-test", "--cell-type", "A", "-o", str(tmp_path / "other.json"))
+    assert "Not measured on test regions: run 'no-test'" in told.replace("\n", " ")
+    assert (tmp_path / "other.json").exists()
     found = open_prediction(store, "B", "both", BINSIZE)
     assert json.loads(found.attrs["members"])["mc_dropout"] == 2
     np.testing.assert_array_equal(found["interval_factor"], read_calibration(file).factors)
