@@ -123,6 +123,13 @@ def test_predict__variance_head_says_its_deviation(folder):
     assert "members" not in found.attrs
 
 
+@pytest.mark.parametrize(("precision", "share"), [("bfloat16", 0.02), ("int8", 0.05)])
+def test_predict__variance_head_in_fewer_bits_is_near(folder, precision, share):
+    exact = predict(folder, "variance-5", "exact", regions=["chr3"])["transformed_sd"].values
+    fewer = predict(folder, "variance-5", "fewer", regions=["chr3"], precision=precision)["transformed_sd"].values
+    assert 0 < np.nanmax(np.abs(fewer - exact)) < share * np.nanmedian(exact)
+
+
 def test_predict__variances_of_an_ensemble_add_up(folder):
     ones = [predict(folder, f"variance-{i}", f"one-{i}") for i in (5, 6)]
     both = predict(folder, ("variance-5", "variance-6"), "both")
