@@ -24,7 +24,7 @@ from epizarr.cli import run_each
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Draws of dropout for each checkpoint.
-N_DRAWS = 10
+N_DRAWS = 5
 
 
 @dataclass(frozen=True)

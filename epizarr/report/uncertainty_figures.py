@@ -55,6 +55,7 @@ def uncertainty_figure(results: Mapping[str, xr.Dataset], *, title: str = "", co
     reliability.set(
         xlim=(0, top), ylim=(0, top), xlabel="predicted standard deviation", ylabel="root mean square error"
     )
+    reliability.locator_params(nbins=5)
     wanted = np.unique(np.concatenate([r["wanted"].values for r in results.values()]))
     overall.plot([0, 1], [0, 1], color="#999999", lw=0.8, zorder=1)
     overall.set(xlim=(wanted[0] - 0.05, 1), ylim=(0, 1.02), xlabel="wanted coverage", ylabel="measured coverage")
