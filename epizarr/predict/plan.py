@@ -247,6 +247,7 @@ def _track_shifts(
     for name, values, transform in zip(checkpoint.tracks, signal, transforms, strict=True):
         trained = checkpoint.track_distributions.get(name)
         if trained is not None and values is not None:
+            blacklisted = blacklisted.load()  # once for all tracks: a byte a bin
             with naming_track(name):
                 found = stored_distribution(values, blacklisted, transform, extents)
             if found is not None:
