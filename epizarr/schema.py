@@ -299,7 +299,7 @@ PREDICTIONS = Group(
         "min_diagonal": "first diagonal that the model was trained on",
         "trained_on": "JSON: cell types and regions seen in training and validation",
         "regions": "JSON: regions predicted",
-        "settings": "JSON: tiles, batches and threads that the values depend on, if only by rounding",
+        "settings": "JSON: tiles, batches, threads, precision and device that the values depend on, if only by rounding",
         "epizarr_version": "version of epizarr that wrote the group",
     },
     {

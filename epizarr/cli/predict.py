@@ -18,9 +18,10 @@ from epizarr.cli.console import (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("predict", epilog="Example: epizarr predict atlas.zarr --checkpoint runs/first/best --cell-type K562")(
-        command
-    )
+    app.command(
+        "predict",
+        epilog="Example: epizarr predict atlas.zarr --checkpoint runs/first/best --cell-type K562 --cell-type H1",
+    )(command)
 
 
 def command(
@@ -55,7 +56,7 @@ def command(
         int | None, typer.Option(help="Bins that the core sees at once.  [default: the training window]")
     ] = None,
     overlap_bins: Annotated[
-        int | None, typer.Option(help="Bins shared by neighbouring tiles.  [default: a quarter of a tile]")
+        int | None, typer.Option(help="Bins shared by neighbouring tiles.  [default: 3/8 of a tile]")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Most tiles that the core runs at once.")] = 32,
     torch_threads: Annotated[

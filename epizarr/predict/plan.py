@@ -34,7 +34,7 @@ from epizarr.transforms import Transform
 _LOG = logging.getLogger(__name__)
 
 #: Raised when the same inputs and settings would give other values; part of what the ledger compares.
-_CODE_FORMAT = 1
+_CODE_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def plan_prediction(
             "prediction: by_member keeps the map of each member, and there is one only (--ensemble, --mc-dropout)."
         )
     tile = checkpoint.n_bins if tile_bins is None else tile_bins
-    overlap = tile // 4 if overlap_bins is None else overlap_bins
+    overlap = 3 * tile // 8 if overlap_bins is None else overlap_bins
     network = checkpoint.network
     settings = Settings(tile, overlap, tile_phase_bins, batch_size, torch_threads, precision, device, BLOCK_BINS)
     n_kept = len(members) if by_member else 0

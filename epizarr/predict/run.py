@@ -114,8 +114,8 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
     tile_bins
         Bins that the core sees at once. Default: the length of the training windows.
     overlap_bins
-        Bins shared by two neighbouring tiles, which are cross-faded. Default: a quarter of a tile, a third more work than
-        without.
+        Bins shared by two neighbouring tiles, which are cross-faded, at most half a tile. Default: three eighths of a tile, 1.6
+        times the work without; pipelines/README.md has the seams of others.
     tile_phase_bins
         Bins by which the tiles between a chromosome's first and last are moved to the left: two predictions with different phases
         tell how much is owed to where the tiles lie (``pipelines/seams.py``).

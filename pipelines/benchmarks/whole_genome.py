@@ -11,22 +11,17 @@ diagonal. Usage::
 """
 
 import argparse
-import multiprocessing
 import resource
 import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _store import BINSIZE, SMALL_MB, in_a_process, make_inputs
 
-BINSIZE, TRACK_BINSIZE, N_TRACKS = 10_000, 100, 5
-#: Mb of ``--size small``: four blocks.
-SMALL_MB = 160
-SHARD_BINS = 1 << 20
 WANTED_RATIO, WANTED_REST, WANTED_GB = 1.5, 0.03, 6.0
 #: Ways: label, settings of predict_contacts.
 WAYS: dict[str, dict[str, Any]] = {
@@ -35,78 +30,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "bfloat16": {"precision": "bfloat16"},
     "int8": {"precision": "int8"},
 }
-
-
-def make_inputs(folder: Path, size: str) -> tuple[Path, Path]:
-    """Write store and checkpoint; returns their paths."""
-    import torch
-
-    from epizarr import __version__
-    from epizarr.genome import Assembly
-    from epizarr.io.chromsizes import open_assembly
-    from epizarr.io.store import (
-        ArraySpec,
-        create_group,
-        create_store,
-        finish_group,
-        grid_coords,
-        group_path,
-        write_region,
-    )
-    from epizarr.nn import Epiphany, NetworkConfig
-    from epizarr.train.card import ModelCard
-    from epizarr.train.checkpoint import Position, save_checkpoint
-    from epizarr.train.config import load_config
-    from epizarr.transforms import fit_target_transform, fit_track_transform
-
-    if size == "human":
-        hg38 = open_assembly("hg38")
-        assembly = Assembly.from_table("random", [(c, n) for c, n in hg38 if c != "chrM"])
-    else:
-        megabases = SMALL_MB if size == "small" else int(size)
-        assembly = Assembly.from_table("random", [("chr1", megabases * 1_000_000)])
-    store, fine = folder / "store.zarr", assembly.bins(TRACK_BINSIZE)
-    tracks = tuple(f"track{i}" for i in range(N_TRACKS))
-    create_store(store, assembly)
-    group = group_path("tracks", "A", TRACK_BINSIZE)
-    names = {name: np.array([""] * len(tracks), dtype=object) for name in ("accession", "strand")}
-    layout = {
-        "signal": ArraySpec(("track", "bin"), (len(tracks), fine.n_bins), "f4", (1, 1 << 14), (1, SHARD_BINS)),
-        "blacklisted": ArraySpec(("bin",), (fine.n_bins,), "b1"),
-    }
-    coords = {**grid_coords(fine, bin_table=False), "track": np.array(tracks, dtype=object), **names}
-    attrs = {"epizarr_version": __version__, "manifest": "schema = 1", "inputs": "[]", "binsize": TRACK_BINSIZE}
-    create_group(store, group, "tracks", coords=coords, arrays=layout, attrs=attrs)
-    rng = np.random.default_rng(0)
-    for row in range(len(tracks)):
-        for lo in range(0, fine.n_bins, SHARD_BINS):
-            hi = min(lo + SHARD_BINS, fine.n_bins)
-            values = rng.standard_gamma(0.5, hi - lo).astype(np.float32).round(2)
-            write_region(store, group, "signal", {"track": slice(row, row + 1), "bin": slice(lo, hi)}, values[None])
-    write_region(store, group, "blacklisted", {}, np.zeros(fine.n_bins, dtype=bool))
-    finish_group(store, group)
-
-    network = NetworkConfig.published_10kb()
-    torch.manual_seed(0)
-    transform = fit_track_transform("blacklist_clip_log1p", [values])
-    card = ModelCard(
-        network=network,
-        tracks=tracks,
-        track_binsize=TRACK_BINSIZE,
-        binsize=BINSIZE,
-        n_bins=200,
-        target_variable="ice",
-        target_transform=fit_target_transform("linear", np.ones(network.n_offsets)),
-        track_transforms=dict.fromkeys(tracks, transform),
-        min_diagonal=1,
-        assembly=assembly.name,
-        chrom_lengths=dict(assembly),
-        trained_on={"cell_types": ["B"], "splits": {"train": [], "validation": [], "test": []}},
-        inputs={},
-        config=load_config("epiphany-10kb"),
-    )
-    save_checkpoint(folder / "random", card, (Epiphany(network), None), Position(best_value=1.0, best_step=0))
-    return store, folder / "random" / "best"
 
 
 class Clock:
@@ -142,7 +65,7 @@ def run_way(store: Path, checkpoint: Path, out: Path, settings: dict[str, Any]) 
     clock.wrap(blocks, "_read_tracks", "read")
     clock.wrap(blocks, "predict_moments", "network")
     clock.wrap(blocks, "write_region", "write")
-    predict_contacts(store, checkpoint, cell_type="A", out=out, **settings)
+    predict_contacts(store, checkpoint, cell_type="T1", out=out, **settings)
     wall = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"wall": wall, "start": clock.first - begin, "peak": peak, **clock.seconds}
@@ -192,17 +115,11 @@ def operations(store: Path, checkpoint: Path, overlap_bins: int) -> float:
     return total
 
 
-def in_a_process(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function in a fresh process, so that its imports and its memory are its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, args)
-
-
 def differences(out: Path, exact: Path) -> tuple[float, float]:
     """Median and 99.9th percentile over all pixels of |difference| / sd of the diagonal, first four blocks."""
     from epizarr.io.store import open_prediction
 
-    here, there = (open_prediction(path, "A", "random", BINSIZE)["contact"][:16_384].values for path in (out, exact))
+    here, there = (open_prediction(path, "T1", "random", BINSIZE)["contact"][:16_384].values for path in (out, exact))
     shares = np.abs(here - there) / np.nanstd(there, axis=0)
     return float(np.nanmedian(shares)), float(np.nanpercentile(shares, 99.9))
 
@@ -227,7 +144,7 @@ def main() -> None:
             settings = {**settings, "n_threads": options.threads, "device": options.device}
             found = in_a_process(run_way, store, checkpoint, out, settings)
             again = in_a_process(product_rate, options.threads, options.device)
-            gflop = in_a_process(operations, store, checkpoint, settings.get("overlap_bins", 50))
+            gflop = in_a_process(operations, store, checkpoint, settings.get("overlap_bins", 75))
             lanes = options.threads if options.device == "cpu" else 1
             network, behind = found["network"] / lanes, found["wall"] - found["start"]
             ideal = gflop / max(rate, again)

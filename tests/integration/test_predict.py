@@ -97,7 +97,7 @@ def _by_tiles(checkpoint: Path, chrom: str, *tiling: int) -> np.ndarray:
 def test_predict__equals_the_network_on_whole_tiles(store, checkpoint, chrom):
     predict_contacts(store, checkpoint, cell_type="B")
     lo, hi = GRID.chrom_extent(chrom)
-    np.testing.assert_allclose(_contact(store)[lo:hi], _by_tiles(checkpoint, chrom, 50, 12), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(_contact(store)[lo:hi], _by_tiles(checkpoint, chrom, 50, 18), rtol=1e-4, atol=1e-6)
 
 
 def test_predict__reaches_the_chromosome_ends_and_not_beyond(store, checkpoint):
@@ -194,7 +194,7 @@ def test_predict__refuses_a_gpu_that_is_not_there(store, checkpoint, monkeypatch
 def test_predict__moved_tiles_equal_the_network_on_them(store, checkpoint):
     predict_contacts(store, checkpoint, cell_type="B", regions=["chr3"], tile_phase_bins=19)
     lo, hi = GRID.chrom_extent("chr3")
-    np.testing.assert_allclose(_contact(store)[lo:hi], _by_tiles(checkpoint, "chr3", 50, 12, 19), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(_contact(store)[lo:hi], _by_tiles(checkpoint, "chr3", 50, 18, 19), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -272,7 +272,7 @@ def _with_chroms(checkpoint: Path, folder: Path, chrom_lengths: dict[str, int]) 
     [
         {"tile_bins": 0},
         {"overlap_bins": 26},
-        {"tile_phase_bins": 38},
+        {"tile_phase_bins": 32},
         {"batch_size": 0},
         {"torch_threads": 0},
         {"precision": "float16"},
@@ -409,13 +409,13 @@ def test_prediction_task_bytes__bounds_what_a_task_allocates(store, checkpoint, 
 
     monkeypatch.setattr(run, "predict_block", traced)
     predict_contacts(store, checkpoint, cell_type="B", n_threads=1)
-    bound = prediction_task_bytes(NETWORK, tile_bins=50, overlap_bins=12, batch_size=32, block_bins=2048)
+    bound = prediction_task_bytes(NETWORK, tile_bins=50, overlap_bins=18, batch_size=32, block_bins=2048)
     assert len(peaks) == 4
     assert max(peaks) < bound
 
 
 def test_prediction_task_bytes__published_networks_fit_the_default():
     settings = {"batch_size": BATCH_SIZE, "block_bins": 4096}
-    ten = prediction_task_bytes(Epiphany(NETWORK).config.published_10kb(), tile_bins=200, overlap_bins=50, **settings)
-    five = prediction_task_bytes(Epiphany(NETWORK).config.published_5kb(), tile_bins=400, overlap_bins=100, **settings)
+    ten = prediction_task_bytes(Epiphany(NETWORK).config.published_10kb(), tile_bins=200, overlap_bins=75, **settings)
+    five = prediction_task_bytes(Epiphany(NETWORK).config.published_5kb(), tile_bins=400, overlap_bins=150, **settings)
     assert ten < five < MAX_TASK_BYTES

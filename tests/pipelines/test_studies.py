@@ -284,3 +284,26 @@ def test_targets__compute_compares_targets_on_a_simulated_store(tmp_path):
     assert pearson.loc["ice", "kr"] > 0.9
     assert pearson.loc["hicdcplus_oe", "hicdcplus_zscore"] > 0.99
     assert pearson.loc["ice", "akita"] > 0.3
+
+
+def test_seams__compute_and_summary_and_plot(scored, tmp_path):
+    study = load_study("seams")
+    folder = Path(scored).parent
+    results = study.compute(
+        Path(scored), folder / "run" / "best", folder / "genome" / "SIM1", tmp_path / "seams.zarr", "sim2", n_places=5
+    )
+    assert results["error"].shape == (len(study.LENGTHS), 5)
+    assert np.isfinite(results["error"]).all()
+    table = study.summary(results)
+    assert table["tile_bins"].tolist() == [50] * len(study.OVERLAPS) + [100] * len(study.OVERLAPS)
+    # Without overlap the tiles end at once; blended, the same network leaves smaller seams.
+    for network in ("trained", "untrained"):
+        tail = table[f"{network}, 99.9 %"][: len(study.OVERLAPS)]
+        assert tail.iloc[-1] < 0.5 * tail.iloc[0]
+    assert isinstance(study.plot(results), Figure)
+
+
+def test_seams__a_tiling_is_moved_to_where_it_does_not_repeat():
+    study = load_study("seams")
+    for tiling in study.tilings(200):
+        assert 0 < tiling.phase_bins < tiling.tile_bins - tiling.overlap_bins
