@@ -55,7 +55,6 @@ PREDICTORS: dict[str, tuple[tuple[str, ...], int]] = {
     "ensemble": (("mean-1", "mean-2", "mean-3"), 0),
     "dropout": (("mean-1",), N_DRAWS),
     "variance": (("variance-1",), 0),
-    "variance-dropout": (("variance-1",), N_DRAWS),
 }
 
 
