@@ -11,6 +11,7 @@ __version__ = version("epizarr")
 
 if TYPE_CHECKING:
     from epizarr.bands import band_from_stripes, square_from_band, stripes_from_band
+    from epizarr.calibration import contact_interval
     from epizarr.cluster import open_client
     from epizarr.domains.boundaries import boundary_agreement, domain_agreement, score_correlation
     from epizarr.domains.differential import differential_domains, split_conserved
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from epizarr.domains.separation import tad_boundaries, tad_domains, tad_separation
     from epizarr.domains.topdom import topdom, topdom_boundaries, topdom_domains
     from epizarr.errors import EpizarrError
-    from epizarr.evaluate import evaluate_run, write_report
+    from epizarr.evaluate import assess_uncertainty, calibrate_run, evaluate_run, write_report
     from epizarr.genome import Assembly, Region
     from epizarr.ingest import (
         assess_store,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from epizarr.metrics.spectrum import detail_ratio
     from epizarr.predict import predict_contacts
     from epizarr.report.figures import contact_figure, distance_figure
+    from epizarr.report.uncertainty_figures import uncertainty_figure
     from epizarr.report.variables import variables_figure
     from epizarr.simulate import open_truth, write_genome
     from epizarr.train import load_checkpoint, load_config, train_model
@@ -74,6 +76,9 @@ _PUBLIC = {
     "predict_contacts": "epizarr.predict",
     "evaluate_run": "epizarr.evaluate",
     "write_report": "epizarr.evaluate",
+    "calibrate_run": "epizarr.evaluate",
+    "assess_uncertainty": "epizarr.evaluate",
+    "contact_interval": "epizarr.calibration",
     "detail_ratio": "epizarr.metrics.spectrum",
     "insulation": "epizarr.domains.insulation",
     "insulation_boundaries": "epizarr.domains.insulation",
@@ -94,6 +99,7 @@ _PUBLIC = {
     "distance_figure": "epizarr.report.figures",
     "variables_figure": "epizarr.report.variables",
     "region_figure": "epizarr.view.figure",
+    "uncertainty_figure": "epizarr.report.uncertainty_figures",
     "open_client": "epizarr.cluster",
 }
 

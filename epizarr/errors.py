@@ -85,6 +85,10 @@ class CheckpointError(EpizarrError, ValueError):
     """A checkpoint is incomplete, or does not fit the store or the configuration."""
 
 
+class CalibrationError(EpizarrError, ValueError):
+    """Factors of predicted standard deviations cannot be fitted or read, or belong to another predictor."""
+
+
 class TrainingError(EpizarrError, ArithmeticError):
     """Training cannot go on: the loss is no longer a finite number."""
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from epizarr.cli import (
+    calibrate,
     check,
     config,
     evaluate,
@@ -75,6 +76,7 @@ for module in (
     export,
     plot,
     view,
+    calibrate,
     tracks,
 ):
     module.register(app)

@@ -68,6 +68,19 @@ def command(
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda.  [default: cuda with --cluster cuda, else cpu]")
     ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="The checkpoints make one prediction: their mean and its spread.")
+    ] = False,
+    mc_dropout: Annotated[
+        int, typer.Option(min=0, help="Draws of Monte-Carlo dropout for mean and spread; 0: nothing is dropped.")
+    ] = 0,
+    by_member: Annotated[
+        bool, typer.Option("--by-member", help="Keep the map of each checkpoint and draw too, along the dim `member`.")
+    ] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="File of `epizarr calibrate` for these checkpoints: intervals with the prediction."),
+    ] = None,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
@@ -75,10 +88,13 @@ def command(
 ) -> None:
     """Predict contacts from tracks, to the chromosomes' ends; no Hi-C is needed. Again = resume.
 
-    Several cell types and several checkpoints are one call and one Dask graph: each pair is a prediction of its own.
+    Several cell types and several checkpoints are one call and one Dask graph: each pair is a prediction of its own. With
+    --ensemble, the checkpoints make one prediction, as do the draws of --mc-dropout: their mean, and how far they may be off.
     """
     from epizarr.predict import predict_contacts
 
+    if ensemble and len(checkpoint) == 1:
+        raise typer.BadParameter("needs two checkpoints or more; repeat --checkpoint.", param_hint="--ensemble")
     with client_for(cluster, threads) as client, progress_bar("predict") as update:
         groups = predict_contacts(
             store,
@@ -95,6 +111,10 @@ def command(
             torch_threads=torch_threads,
             precision=precision,
             device=device or ("cuda" if (cluster or "").startswith("cuda") else "cpu"),
+            ensemble=ensemble,
+            mc_dropout=mc_dropout,
+            by_member=by_member,
+            calibration=calibration,
             client=client,
             n_threads=threads,
             progress=update,

@@ -6,28 +6,35 @@ generator made of both, ``discriminator`` judges its maps in the adversarial mod
 """
 
 from epizarr.nn.discriminator import Discriminator, DiscriminatorConfig, is_shown
-from epizarr.nn.epiphany import Epiphany, NetworkConfig
+from epizarr.nn.epiphany import Epiphany, Moments, NetworkConfig, bias_of_sd
 from epizarr.nn.inference import (
     NetworkGflop,
+    StripeMoments,
     network_gflop,
+    predict_moments,
     predict_stripes,
     prediction_bytes,
 )
-from epizarr.nn.losses import difference_sum, masked_mse, squared_error_sum
+from epizarr.nn.losses import difference_sum, gaussian_nll_sum, masked_mse, squared_error_sum
 from epizarr.nn.precision import Precision, lower_precision
 
 __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
     "Epiphany",
+    "Moments",
     "NetworkConfig",
     "NetworkGflop",
     "Precision",
+    "StripeMoments",
+    "bias_of_sd",
     "difference_sum",
+    "gaussian_nll_sum",
     "is_shown",
     "lower_precision",
     "masked_mse",
     "network_gflop",
+    "predict_moments",
     "predict_stripes",
     "prediction_bytes",
     "squared_error_sum",

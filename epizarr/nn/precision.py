@@ -1,4 +1,4 @@
-"""Prediction in fewer bits: the core and the layer behind it in bfloat16 or int8, the trunk and the last layer in float32.
+"""Prediction in fewer bits: the core and the layer behind it in bfloat16 or int8, the trunk and the last layers in float32.
 
 Core and that layer do nearly all of the work of the published networks. ``bfloat16`` keeps its weights and states with 8 bits of
 mantissa; it pays on processors with instructions for it (AMX, AVX512-BF16) and on GPUs. ``int8`` quantises the weights of LSTMs
@@ -53,7 +53,7 @@ def _quantise(model: Epiphany) -> None:
         raise ConfigError(
             f"precision 'int8': torch {torch.__version__} no longer quantises LSTMs ({error}). Predict in bfloat16 or float32."
         ) from error
-    last = model.fc2
+    last, last_of_variance = model.fc2, model.fc_log_variance
     engines, before = torch.backends.quantized.supported_engines, torch.backends.quantized.engine
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch announces the end of this interface and offers no other one for LSTMs
@@ -63,4 +63,4 @@ def _quantise(model: Epiphany) -> None:
             quantize_dynamic(model, {nn.LSTM, nn.Linear}, dtype=torch.qint8, inplace=True)
         finally:
             torch.backends.quantized.engine = before
-    model.fc2 = last
+    model.fc2, model.fc_log_variance = last, last_of_variance

@@ -1,7 +1,8 @@
 """One block of a prediction: what a task is told, and what it does on whatever worker runs it.
 
 A task reads the tracks of its block once with their halo, runs the trunk once and the overlapping tiles in batches, turns
-stripes into band rows, undoes the target's transform, and writes the block whole. Tiles are anchored to the chromosomes and no
+stripes into band rows, undoes the target's transform, and writes the block whole; of several members, all of this one after
+the other, of which mean and spread stay. Tiles are anchored to the chromosomes and no
 batch crosses a block, so a block's values depend on nothing but its inputs and the settings kept with the group.
 """
 
@@ -20,17 +21,20 @@ from epizarr.genome import Assembly, BinGrid
 from epizarr.io.ledger import Ledger, work_folder
 from epizarr.io.places import Place
 from epizarr.io.store import read_region, write_region
-from epizarr.nn import Epiphany, Precision, lower_precision, predict_stripes
+from epizarr.nn import Epiphany, NetworkConfig, Precision, lower_precision, predict_moments
+from epizarr.predict.members import Member, RunningMoments, tile_seeds
 from epizarr.predict.settings import KEPT_NETWORKS, Device, Settings
-from epizarr.tiles import bins_needed
+from epizarr.tiles import bins_needed, tile_starts
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.transforms import Transform, network_input
 from epizarr.windows import cut_padded, track_extent
 
+CONTACT, SD, SD_OF_MEANS, BY_MEMBER = "contact", "transformed_sd", "transformed_sd_members", "contact_member"
+
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of a run share."""
+    """What all tasks of a run share. ``members`` are of one ``network``; ``by_member``: whether the map of each is kept."""
 
     store: Place
     out: Place
@@ -42,8 +46,10 @@ class Job:
     assembly: Assembly
     binsize: int
     track_binsize: int
-    checkpoint: str
-    checkpoint_sha256: str
+    network: NetworkConfig
+    members: tuple[Member, ...]
+    dropout_seed: int
+    by_member: bool
     settings: Settings
     digest: str
 
@@ -51,6 +57,13 @@ class Job:
     def grid(self) -> BinGrid:
         """Bins of the prediction."""
         return self.assembly.bins(self.binsize)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Variables that are written."""
+        several, noise = len(self.members) > 1, self.network.has_variance
+        named = {SD: several or noise, SD_OF_MEANS: several and noise, BY_MEMBER: self.by_member}
+        return (CONTACT, *(name for name, is_written in named.items() if is_written))
 
 
 @dataclass(frozen=True)
@@ -84,10 +97,10 @@ def blocks_of(job: Job, extents: Sequence[tuple[int, int]]) -> list[Block]:
     return blocks
 
 
-def load_model(job: Job) -> Epiphany:
-    """Load a job's network once a process, whatever the number of its threads; the two that were used last are kept."""
+def load_model(job: Job, member: Member) -> Epiphany:
+    """Load a member's network once a process, whatever the number of its threads; the last that were used are kept."""
     with _LOADING:
-        return _read_model(job.checkpoint, job.checkpoint_sha256, job.settings.precision, job.settings.device)
+        return _read_model(member.checkpoint, member.checkpoint_sha256, job.settings.precision, job.settings.device)
 
 
 #: Held while a network is read: threads that ask for the same one wait for it.
@@ -125,47 +138,70 @@ def _computing(settings: Settings) -> Iterator[None]:
 
 def predict_block(block: Block, job: Job) -> None:
     """Predict one block of a job and write it. Safe to run again, anywhere."""
-    model = load_model(job)
-    values = np.full((block.hi - block.lo, model.config.n_offsets), np.nan, dtype=np.float32)
+    shape = (block.hi - block.lo, job.network.n_offsets)
+    values = {
+        name: np.full((len(job.members), *shape) if name == BY_MEMBER else shape, np.nan, dtype=np.float32)
+        for name in job.variables
+    }
     for first, last, end in block.pieces:
-        values[first - block.lo : last - block.lo] = _predict_rows(job, model, first, last, end)
-    write_region(job.out, job.group, "contact", {"bin": slice(block.lo, block.hi)}, values)
+        for name, rows in _predict_rows(job, first, last, end).items():
+            values[name][..., first - block.lo : last - block.lo, :] = rows
+    for name, band in values.items():
+        write_region(job.out, job.group, name, {"bin": slice(block.lo, block.hi)}, band)
     Ledger(work_folder(job.out, job.group)).mark(block.name, block.digest)
 
 
-def _predict_rows(job: Job, model: Epiphany, first: int, last: int, end: int) -> np.ndarray:
-    """Band rows ``[first, last)`` (bin ids of one chromosome) in the target's units; NaN for pixels that reach ``end``."""
-    network, grid = model.config, job.grid
+def _predict_rows(job: Job, first: int, last: int, end: int) -> dict[str, np.ndarray]:
+    """Rows ``[first, last)`` (bin ids of one chromosome) of each of the job's variables; NaN for pixels that reach ``end``."""
+    network, grid, settings = job.network, job.grid, job.settings
     n_diagonals = network.n_offsets
-    chrom = job.assembly.chrom_names[int(grid.chrom_code(np.array(first)))]
+    chrom_code = int(grid.chrom_code(np.array(first)))
+    chrom = job.assembly.chrom_names[chrom_code]
     chrom_first, chrom_end = grid.chrom_extent(chrom)
     n_chrom_bins = chrom_end - chrom_first
     # The last rows' pixels lie on stripes of bins to their right, none of them past the region's end.
     lo, hi = first - chrom_first, min(last + stripe_margins(n_diagonals)[0], end) - chrom_first
-    settings = job.settings
     tiling = {
         "tile_bins": settings.tile_bins,
         "overlap_bins": settings.overlap_bins,
         "phase_bins": settings.tile_phase_bins,
     }
+    n_tiles = len(tile_starts(n_chrom_bins, **tiling))
     needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, **tiling)
-    signal = _read_tracks(job, chrom, *track_extent(needed_lo, needed_hi - needed_lo, network.stride, network.halo))
-    tensor = torch.from_numpy(network_input(signal, mask_channels=network.mask_channels))
-    with _computing(settings):
-        stripes = predict_stripes(
-            model,
-            tensor,
-            first_bin=needed_lo,
-            n_chrom_bins=n_chrom_bins,
-            lo=lo,
-            hi=hi,
-            batch_size=settings.batch_size,
-            trunk_bins=settings.trunk_bins,
-            **tiling,
-        )
-    band = scatter_stripes(stripes.numpy(), 0, last - first, n_diagonals)
+    tracks = _read_tracks(job, chrom, *track_extent(needed_lo, needed_hi - needed_lo, network.stride, network.halo))
+    signal = torch.from_numpy(network_input(tracks, mask_channels=network.mask_channels))
     in_region = np.arange(first, last + n_diagonals - 1) < end
-    return job.target_transform.invert(mask_band(band, in_region))
+
+    def band(stripes: torch.Tensor) -> np.ndarray:
+        return mask_band(scatter_stripes(stripes.numpy(), 0, last - first, n_diagonals), in_region)
+
+    running, by_member = RunningMoments(), []
+    for index, member in enumerate(job.members):
+        seeds = None
+        if member.draw is not None:
+            seeds = torch.from_numpy(tile_seeds(job.dropout_seed, index, chrom_code, n_tiles))
+        model = load_model(job, member)
+        with _computing(settings):
+            moments = predict_moments(
+                model,
+                signal,
+                first_bin=needed_lo,
+                n_chrom_bins=n_chrom_bins,
+                lo=lo,
+                hi=hi,
+                batch_size=settings.batch_size,
+                trunk_bins=settings.trunk_bins,
+                tile_seeds=seeds,
+                **tiling,
+            )
+        mean = band(moments.mean)
+        running.add(mean, None if moments.variance is None else band(moments.variance))
+        if job.by_member:
+            by_member.append(job.target_transform.invert(mean))
+    contact = job.target_transform.invert(running.mean.astype(np.float32))
+    made = {CONTACT: contact, SD: running.sd, SD_OF_MEANS: running.sd_of_means}
+    values = {name: np.where(np.isnan(contact), np.nan, made[name]) for name in job.variables if name in made}
+    return values | ({BY_MEMBER: np.stack(by_member)} if job.by_member else {})
 
 
 def _read_tracks(job: Job, chrom: str, lo: int, hi: int) -> np.ndarray:

@@ -12,8 +12,10 @@ from typing import Any
 import xarray as xr
 
 from epizarr import __version__
-from epizarr.errors import CheckpointError, TransformError
+from epizarr.calibration import Calibration, predictor_id
+from epizarr.errors import CalibrationError, CheckpointError, ConfigError, TransformError
 from epizarr.genome import Assembly
+from epizarr.io.calibration_file import read_calibration
 from epizarr.io.places import Place
 from epizarr.io.store import group_id, group_path, open_tracks, store_assembly
 from epizarr.io.track_binding import bind_transforms, match_record, naming_track, own_fits
@@ -21,7 +23,8 @@ from epizarr.io.track_choice import choose_tracks
 from epizarr.io.track_distributions import stored_distribution
 from epizarr.io.track_kinds import stored_kinds, unlike_training
 from epizarr.nn import Precision
-from epizarr.predict.blocks import Block, Job, blocks_of
+from epizarr.predict.blocks import SD, Block, Job, blocks_of
+from epizarr.predict.members import members_of, members_record
 from epizarr.predict.settings import BLOCK_BINS, Device, Settings, check_settings
 from epizarr.track_shift import shift_warnings, track_shift
 from epizarr.train.checkpoint import Checkpoint, load_checkpoint
@@ -36,23 +39,25 @@ _CODE_FORMAT = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """One run: its job, its blocks, and the attributes of its group."""
+    """One run: its job, its blocks, the attributes of its group, and what its intervals are made by."""
 
     job: Job
     blocks: list[Block]
     attrs: dict[str, Any]
-    n_diagonals: int
+    calibration: Calibration | None
 
 
-def plan_predictions(store: Place, path: str | Path, *, cell_types: Sequence[str], **options: Any) -> list[Plan]:
-    """Plan the runs of one checkpoint, one a cell type; its weights are let go at the end. See :func:`plan_prediction`."""
-    checkpoint = load_checkpoint(path)
-    return [plan_prediction(store, checkpoint, cell_type=cell_type, **options) for cell_type in cell_types]
+def plan_predictions(
+    store: Place, paths: Sequence[str | Path], *, cell_types: Sequence[str], **options: Any
+) -> list[Plan]:
+    """Plan the runs of a checkpoint or ensemble, one a cell type; weights are let go at the end. See :func:`plan_prediction`."""
+    checkpoints = [load_checkpoint(path) for path in paths]
+    return [plan_prediction(store, checkpoints, cell_type=cell_type, **options) for cell_type in cell_types]
 
 
 def plan_prediction(
     store: Place,
-    checkpoint: Checkpoint,
+    checkpoints: Sequence[Checkpoint],
     *,
     cell_type: str,
     run: str,
@@ -68,13 +73,27 @@ def plan_prediction(
     precision: Precision,
     device: Device,
     max_task_bytes: int,
+    mc_dropout: int,
+    dropout_seed: int,
+    by_member: bool,
+    calibration: str | Path | None,
 ) -> Plan:
-    """Check everything that can be refused, and say what is to be done; nothing is written."""
+    """Check everything that can be refused, and say what is to be done; nothing is written.
+
+    ``checkpoints`` make one prediction.
+    """
+    members = members_of(checkpoints, mc_dropout)
+    checkpoint = checkpoints[0]  # in all but weights and seed, the others are like it
+    if by_member and len(members) == 1:
+        raise ConfigError(
+            "prediction: by_member keeps the map of each member, and there is one only (--ensemble, --mc-dropout)."
+        )
     tile = checkpoint.n_bins if tile_bins is None else tile_bins
     overlap = 3 * tile // 8 if overlap_bins is None else overlap_bins
     network = checkpoint.network
     settings = Settings(tile, overlap, tile_phase_bins, batch_size, torch_threads, precision, device, BLOCK_BINS)
-    check_settings(settings, network, max_task_bytes)
+    n_kept = len(members) if by_member else 0
+    check_settings(settings, network, max_task_bytes, n_checkpoints=len(checkpoints), n_kept=n_kept)
     if not checkpoint.target_transform.has_inverse:
         raise TransformError(
             f"checkpoint {checkpoint.path}: its target transform {checkpoint.target_transform.name!r} cannot be undone, so "
@@ -124,7 +143,7 @@ def plan_prediction(
         "span_bp": network.n_offsets * checkpoint.binsize,
         "target": checkpoint.target_variable,
         "transform": checkpoint.target_transform.to_json(),
-        "checkpoint_sha256": checkpoint.sha256,
+        "checkpoint_sha256": _joint_sha256(checkpoints),
         "input_id": group_id(tracks, [name for name in chosen.values() if name is not None]),
         "tracks": json.dumps(list(checkpoint.tracks)),
         "track_binsize": checkpoint.track_binsize,
@@ -134,11 +153,19 @@ def plan_prediction(
         "regions": json.dumps(texts),
         "settings": json.dumps(dataclasses.asdict(settings), sort_keys=True),
         "epizarr_version": __version__,
+        **({"members": members_record(checkpoints, mc_dropout, dropout_seed)} if len(members) > 1 else {}),
+        **({"kept_members": n_kept} if n_kept else {}),
         **({"track_matches": json.dumps(matches, sort_keys=True)} if matches else {}),
         **({"track_sources": json.dumps(sources, sort_keys=True)} if sources else {}),
         **({"missing_tracks": json.dumps(missing)} if missing else {}),
         **({"track_shift": json.dumps({k: round(d, 4) for k, (d, _) in shifts.items()})} if shifts else {}),
     }
+    factors = None if calibration is None else read_calibration(calibration)
+    if factors is not None:
+        _check_calibration(factors, attrs, calibration, n_diagonals=network.n_offsets)
+        attrs["calibration"] = json.dumps(
+            {"fitted_on": factors.fitted_on, "sha256": hashlib.sha256(factors.to_json().encode()).hexdigest()}
+        )
     for sentence in seen_in_training(checkpoint, assembly, cell_type, [assembly.region(text) for text in texts]):
         _LOG.warning("checkpoint %s: %s", checkpoint.path, sentence)
     job = Job(
@@ -152,13 +179,39 @@ def plan_prediction(
         assembly=assembly,
         binsize=checkpoint.binsize,
         track_binsize=checkpoint.track_binsize,
-        checkpoint=str(checkpoint.path),
-        checkpoint_sha256=checkpoint.sha256,
+        network=network,
+        members=members,
+        dropout_seed=dropout_seed,
+        by_member=by_member,
         settings=settings,
         digest=hashlib.sha256(json.dumps([_CODE_FORMAT, attrs], sort_keys=True).encode()).hexdigest(),
     )
     extents = [job.grid.region_extent(assembly.region(text)) for text in texts]
-    return Plan(job, blocks_of(job, extents), attrs, network.n_offsets)
+    if factors is not None and SD not in job.variables:
+        raise CalibrationError(
+            f"calibration {calibration}: one network without a variance head says no standard deviation, so there is nothing to "
+            "multiply. Predict with --mc-dropout or --ensemble, as when the calibration was fitted."
+        )
+    return Plan(job, blocks_of(job, extents), attrs, factors)
+
+
+def _joint_sha256(checkpoints: Sequence[Checkpoint]) -> str:
+    """Hash of a checkpoint's tensors; of several, of their hashes."""
+    if len(checkpoints) == 1:
+        return checkpoints[0].sha256
+    return hashlib.sha256(json.dumps([c.sha256 for c in checkpoints]).encode()).hexdigest()
+
+
+def _check_calibration(
+    factors: Calibration, attrs: Mapping[str, Any], origin: str | Path | None, *, n_diagonals: int
+) -> None:
+    """Refuse factors of another predictor: its standard deviations mean something else."""
+    if factors.predictor != predictor_id(attrs) or len(factors.n_pixels) != n_diagonals:
+        raise CalibrationError(
+            f"calibration {origin}: it was fitted on predictions of other checkpoints, or with another number of dropout draws "
+            f"({factors.fitted_on}). Predict validation regions with these checkpoints and options, and run `epizarr calibrate` "
+            "on that."
+        )
 
 
 def _check_chroms(store: Place, assembly: Assembly, checkpoint: Checkpoint) -> None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
 
+import numpy as np
 import torch
 
+from epizarr.calibration import Calibration
 from epizarr.cluster import Progress, run_tasks
 from epizarr.errors import ConfigError, StoreError
 from epizarr.io.ledger import Lease, Ledger, work_folder
@@ -24,11 +26,13 @@ from epizarr.io.store import (
     has_group,
     remove_group,
     sweep_group,
+    write_region,
 )
 from epizarr.nn import Precision
-from epizarr.predict.blocks import Block, predict_block
+from epizarr.predict.blocks import BY_MEMBER, Block, Job, predict_block
 from epizarr.predict.plan import Plan, plan_predictions
 from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES, Device
+from epizarr.schema import PREDICTIONS
 
 
 @overload
@@ -62,6 +66,11 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
     precision: Precision = "float32",
     device: Device = "cpu",
     max_task_bytes: int = MAX_TASK_BYTES,
+    ensemble: bool = False,
+    mc_dropout: int = 0,
+    dropout_seed: int = 0,
+    by_member: bool = False,
+    calibration: str | Path | None = None,
     client: Any = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -121,6 +130,19 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
         ``"cpu"``, or ``"cuda"``: the GPU of this process, or of each worker of a ``cuda:N`` cluster.
     max_task_bytes
         Memory that one task may need.
+    ensemble
+        The checkpoints, runs of one configuration with several seeds, make ONE prediction and not one each: mean and spread of
+        all members, see :mod:`epizarr.predict.members`.
+    mc_dropout
+        Draws of Monte-Carlo dropout of each checkpoint, 2 or more; the masks are functions of (``dropout_seed``, member, tile).
+        0: nothing is dropped.
+    dropout_seed
+        Seed of the masks.
+    by_member
+        Keep the map of each member too (``contact_member``).
+    calibration
+        File of ``epizarr calibrate`` for the same checkpoints and ``mc_dropout``: its factors are kept with the prediction, for
+        :func:`epizarr.calibration.contact_interval`.
     client, n_threads
         Dask client, or threads of this process: see :func:`epizarr.cluster.run_tasks`.
     progress
@@ -135,13 +157,17 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
     Path of the group in the store, or a list of them where several checkpoints or cell types were given as a sequence; open it
     with :func:`epizarr.io.store.open_prediction`. ``contact`` has the units of the
     target variable. It is NaN off the chromosome, outside ``regions``, and where the target's transform cannot be undone (an
-    observed-over-expected below the diagonals that training saw).
+    observed-over-expected below the diagonals that training saw). Of several members it is what their mean in units of the
+    TRANSFORMED target is, transformed back. Where there are several members or a variance head, ``transformed_sd`` is the
+    predicted standard deviation in units of the transformed target: it belongs to ``transform(contact)``.
 
     Raises
     ------
     CheckpointError
         If the checkpoint is of another assembly (by its name, or by the length of a chromosome), or the cell type lacks
-        tracks that it needs.
+        tracks that it needs, or the checkpoints of an ensemble are not of one kind.
+    CalibrationError
+        If ``calibration`` was fitted on another predictor.
     ConfigError
         If two runs would have one name, a setting is out of range, there is no GPU for ``"cuda"``, or ``use`` or ``without``
         cannot be followed (:func:`epizarr.io.track_choice.choose_tracks`).
@@ -157,10 +183,13 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
     checkpoints = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
     cell_types = [cell_type] if isinstance(cell_type, str) else list(cell_type)
     plans = []
-    for path, name in zip(checkpoints, _run_names(checkpoints, cell_types, run), strict=True):
+    if ensemble and len(checkpoints) == 1:
+        raise ConfigError("prediction: an ensemble of 1 checkpoint; give two or more, or predict without --ensemble.")
+    predictors = [checkpoints] if ensemble else [[path] for path in checkpoints]
+    for paths, name in zip(predictors, _run_names(predictors, cell_types, run), strict=True):
         plans += plan_predictions(
             place_of(store),
-            path,
+            paths,
             cell_types=cell_types,
             run=name,
             regions=regions,
@@ -175,6 +204,10 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
             precision=precision,
             device=device,
             max_task_bytes=max_task_bytes,
+            mc_dropout=mc_dropout,
+            dropout_seed=dropout_seed,
+            by_member=by_member,
+            calibration=calibration,
         )
     if device == "cuda":
         _check_gpus(client)
@@ -196,19 +229,20 @@ def _check_gpus(client: Any) -> None:
 
 
 def _run_names(
-    checkpoints: Sequence[str | Path], cell_types: Sequence[str], run: str | Sequence[str] | None
+    predictors: Sequence[Sequence[str | Path]], cell_types: Sequence[str], run: str | Sequence[str] | None
 ) -> list[str]:
-    """Name of each checkpoint's runs; two of one name, or a cell type twice, would write to one group."""
-    if not checkpoints or not cell_types:
+    """Name of each predictor's runs; two of one name, or a cell type twice, would write to one group."""
+    n_checkpoints = sum(len(paths) for paths in predictors)
+    if not n_checkpoints or not cell_types:
         raise ConfigError(
-            f"prediction: {len(checkpoints)} checkpoints and {len(cell_types)} cell types; needs one of each or more."
+            f"prediction: {n_checkpoints} checkpoints and {len(cell_types)} cell types; needs one of each or more."
         )
     given = [run] if isinstance(run, str) else list(run or [])
-    if given and len(given) != len(checkpoints):
+    if given and len(given) != len(predictors):
         raise ConfigError(
-            f"prediction: {len(given)} names of runs for {len(checkpoints)} checkpoints; give one for each, or none."
+            f"prediction: {len(given)} names of runs for {len(predictors)} checkpoints or ensembles; give one for each, or none."
         )
-    names = given or [_run_name(Path(path)) for path in checkpoints]
+    names = given or [_run_name(paths) for paths in predictors]
     for what, values in (("cell types", cell_types), ("runs", names)):
         if repeated := sorted(name for name, n in Counter(values).items() if n > 1):
             raise ConfigError(
@@ -218,10 +252,27 @@ def _run_names(
     return names
 
 
-def _run_name(checkpoint: Path) -> str:
-    """Name of the run folder that a checkpoint lies in."""
-    parent = checkpoint.absolute().parent
-    return parent.parent.name if parent.name == "checkpoints" else parent.name
+def _layout(job: Job, calibration: Calibration | None) -> tuple[dict[str, np.ndarray], dict[str, ArraySpec]]:
+    """Coordinates and arrays of the group."""
+    n_bins, n_diagonals, n_members = job.grid.n_bins, job.network.n_offsets, len(job.members)
+    coords = grid_coords(job.grid, n_diagonals)
+    band = ArraySpec(("bin", "diagonal"), (n_bins, n_diagonals), "f4", chunks=(BAND_ROWS, n_diagonals))
+    arrays = {name: band for name in job.variables if name != BY_MEMBER}
+    if job.by_member:
+        shape, chunks = (n_members, n_bins, n_diagonals), (1, BAND_ROWS, n_diagonals)
+        arrays[BY_MEMBER] = ArraySpec(("member", "bin", "diagonal"), shape, "f4", chunks=chunks)
+        coords["member"] = np.array([member.name for member in job.members], dtype=object)
+    if calibration is not None:
+        arrays["interval_factor"] = ArraySpec(("coverage", "diagonal"), calibration.factors.shape, "f8")
+        coords["coverage"] = np.array(calibration.coverages)
+    return coords, arrays
+
+
+def _run_name(checkpoints: Sequence[str | Path]) -> str:
+    """Name of the run folder that a checkpoint lies in, with ``-ensemble`` where it is the first of several."""
+    parent = Path(checkpoints[0]).absolute().parent
+    name = parent.parent.name if parent.name == "checkpoints" else parent.name
+    return name if len(checkpoints) == 1 else f"{name}-ensemble"
 
 
 @dataclass(frozen=True)
@@ -260,11 +311,11 @@ def _opened(plans: Sequence[Plan], leases: ExitStack, *, overwrite: bool, take_o
             continue
         if state == "other":
             remove_group(job.out, job.group)
-        shape = (job.grid.n_bins, plan.n_diagonals)
-        contact = ArraySpec(("bin", "diagonal"), shape, "f4", chunks=(BAND_ROWS, plan.n_diagonals))
-        coords = grid_coords(job.grid, plan.n_diagonals)
-        create_group(job.out, job.group, "predictions", coords=coords, arrays={"contact": contact}, attrs=plan.attrs)
+        coords, arrays = _layout(job, plan.calibration)
+        create_group(job.out, job.group, "predictions", coords=coords, arrays=arrays, attrs=plan.attrs)
         sweep_group(job.out, job.group)
+        if plan.calibration is not None:
+            write_region(job.out, job.group, "interval_factor", {}, plan.calibration.factors)
         ledger.sweep_partial()
         runs.append(_Run(plan, ledger, lease, ledger.left(plan.blocks)))
     return runs
@@ -276,7 +327,9 @@ def _found(plan: Plan, overwrite: bool) -> Literal["none", "begun", "complete", 
     if not has_group(job.out, job.group):
         return "none"
     found = group_attrs(job.out, job.group)
-    different = sorted(key for key, value in plan.attrs.items() if found.get(key) != value)
+    # Attributes that only some runs have: one that this run is not to have makes another run, too.
+    keys = plan.attrs.keys() | (found.keys() & PREDICTIONS.optional_attrs.keys())
+    different = sorted(key for key in keys if found.get(key) != plan.attrs.get(key))
     if different and not overwrite:
         raise StoreError(
             f"{job.out}: run {job.group!r} is there and was made with another {', '.join(different)}. Give this prediction "

@@ -20,8 +20,9 @@ TRUNK_BINS = 1000
 BATCH_SIZE = 32
 #: What one task may use unless told: the published 5-kb network needs about 2 GiB.
 MAX_TASK_BYTES = 4 << 30
-#: Networks that a worker keeps, so that tasks of two checkpoints may run side by side.
-KEPT_NETWORKS = 2
+#: Networks that a process keeps: tasks of two checkpoints may run side by side, and members of an ensemble follow each other in
+#: every block. Of an ensemble with more, networks are read again for each block.
+KEPT_NETWORKS = 4
 #: Chunks and shards' indices that are decoded while a task reads and writes.
 _CODEC_BYTES = 8 << 20
 
@@ -51,7 +52,9 @@ class Settings:
     trunk_bins: int = TRUNK_BINS
 
 
-def check_settings(settings: Settings, network: NetworkConfig, max_task_bytes: int) -> None:
+def check_settings(
+    settings: Settings, network: NetworkConfig, max_task_bytes: int, *, n_checkpoints: int = 1, n_kept: int = 0
+) -> None:
     """Refuse settings that are out of range, and a task that would not fit memory.
 
     Raises
@@ -82,7 +85,13 @@ def check_settings(settings: Settings, network: NetworkConfig, max_task_bytes: i
             f"{tile - overlap - 1}."
         )
     needed = prediction_task_bytes(
-        network, tile_bins=tile, overlap_bins=overlap, batch_size=batch_size, block_bins=settings.block_bins
+        network,
+        tile_bins=tile,
+        overlap_bins=overlap,
+        batch_size=batch_size,
+        block_bins=settings.block_bins,
+        n_checkpoints=n_checkpoints,
+        n_kept=n_kept,
     )
     if needed > max_task_bytes:
         raise MemoryBoundError(
@@ -92,11 +101,19 @@ def check_settings(settings: Settings, network: NetworkConfig, max_task_bytes: i
 
 
 def prediction_task_bytes(
-    network: NetworkConfig, *, tile_bins: int, overlap_bins: int, batch_size: int, block_bins: int = BLOCK_BINS
+    network: NetworkConfig,
+    *,
+    tile_bins: int,
+    overlap_bins: int,
+    batch_size: int,
+    block_bins: int = BLOCK_BINS,
+    n_checkpoints: int = 1,
+    n_kept: int = 0,
 ) -> int:
     """Bound the memory of one prediction task, in bytes, network included and libraries not.
 
-    It grows with the block, the tiles and the batch, and with nothing else: not with the genome or the regions.
+    It grows with the block, the tiles and the batch, with the first few checkpoints of an ensemble and with members whose maps
+    are kept, and with nothing else: not with the genome, the regions, or the number of members of whom mean and spread stay.
 
     Parameters
     ----------
@@ -106,6 +123,10 @@ def prediction_task_bytes(
         As given to :func:`predict_contacts`.
     block_bins
         Band rows of a task.
+    n_checkpoints
+        Checkpoints of the ensemble; no more than :data:`KEPT_NETWORKS` are held.
+    n_kept
+        Members whose map is kept.
     """
     margin = stripe_margins(network.n_offsets)[0]
     # A block may end in one tile and begin in another; the last tile of a chromosome is moved back by up to a step.
@@ -115,7 +136,13 @@ def prediction_task_bytes(
     tracks = (
         5 * network.in_channels * network.cut_length(n_bins)
     )  # as read, transformed, padded, filled and as a tensor
-    bands = 6 * (block_bins + margin) * network.n_offsets
-    running = prediction_bytes(network, n_bins, tile_bins=tile_bins, batch_size=batch_size, trunk_bins=TRUNK_BINS)
+    # Of mean and variance: stripes, band and masked band; their running moments, eight maps in double precision at once; the
+    # variables; of each member that is kept, its map twice.
+    n_bands = 6 * (2 if network.has_variance else 1) + 20 + 2 * n_kept
+    bands = n_bands * (block_bins + margin) * network.n_offsets
+    # With dropout the trunk runs over a tile at a time.
+    trunk_bins = max(TRUNK_BINS, tile_bins)
+    running = prediction_bytes(network, n_bins, tile_bins=tile_bins, batch_size=batch_size, trunk_bins=trunk_bins)
+    parameters *= min(n_checkpoints, KEPT_NETWORKS)
     # A quarter more for the scratch memory of the matrix library: the published 10-kb network was measured at 0.78 GiB.
     return 4 * (parameters + tracks + bands) + running + running // 4 + _CODEC_BYTES

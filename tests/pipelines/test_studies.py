@@ -226,6 +226,35 @@ def test_readme__names_commands_that_exist():
         assert f"\n{target}: " in makefile
 
 
+def test_uncertainty__compute_and_summary_and_plot(scored):
+    study = load_study("uncertainty")
+    checkpoint = str(Path(scored).parent / "run" / "best")
+    words = ["--checkpoint", checkpoint, "--cell-type", "SIM1", "--run", "dropout", "--mc-dropout", "3"]
+    assert run(["predict", scored, *words]) == 0
+    results = study.compute(Path(scored), "SIM1", ["dropout"])
+    table = study.summary(results)
+    assert table["predictor"].tolist() == ["dropout"]
+    # Dropout alone does not know the noise of the contacts; the factors do.
+    assert table["as predicted 90%"].item() < 0.5 < 0.75 < table["conformal 90%"].item()
+    assert isinstance(study.plot(results), Figure)
+
+
+@pytest.mark.parametrize("data", ["simulated", "chr21"])
+def test_uncertainty__its_commands_hang_together(tmp_path, data):
+    study = load_study("uncertainty")
+    commands = study.steps(tmp_path, data)
+    trained = {c[c.index("-o") + 1] for c in commands if c[0] == "train"}
+    used = {str(Path(c[i + 1]).parent) for c in commands for i, word in enumerate(c) if word == "--checkpoint"}
+    assert used == trained
+    for command in commands:
+        if command[0] == "train":
+            settings = [command[i + 1] for i, word in enumerate(command) if word == "--set"]
+            config = load_config(ROOT / "pipelines" / study.DATA[data].config, settings)
+            assert set(study.DATA[data].regions) == {*config.splits.validation, *config.splits.test}
+    calibrated = {c[c.index("--run") + 1] for c in commands if c[0] == "calibrate"}
+    assert calibrated == set(study.PREDICTORS)
+
+
 @pytest.mark.reference
 @pytest.mark.slow
 def test_chr21__runs_from_files_to_a_report(shared, tmp_path, monkeypatch):

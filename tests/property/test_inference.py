@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epizarr.nn import Epiphany, NetworkConfig, predict_stripes
+from epizarr.nn import Epiphany, Moments, NetworkConfig, predict_stripes
 from epizarr.tiles import bins_needed, blend_weights, tile_starts
 
 CONFIG = NetworkConfig(
@@ -78,8 +78,8 @@ def test_tile_starts__a_phase_moves_all_but_the_first_and_the_last(tiling):
 class _Constant(Epiphany):
     """A network whose core gives 1 + offset everywhere."""
 
-    def core(self, features):
-        return (1.0 + torch.arange(3.0)).expand(*features.shape[:2], 3)
+    def moments(self, features):
+        return Moments((1.0 + torch.arange(3.0)).expand(*features.shape[:2], 3), None)
 
 
 @settings(max_examples=30, deadline=None)
