@@ -9,8 +9,9 @@ import xarray as xr
 
 from epizarr.calibration import COVERAGES, Calibration, error_scores, fit_calibration, predictor_id
 from epizarr.errors import CalibrationError, SplitError
-from epizarr.evaluate.maps import Maps, find_prediction, open_maps, region_rows
+from epizarr.evaluate.maps import Maps, open_maps, region_rows
 from epizarr.genome import Region
+from epizarr.io.group_choice import find_prediction
 from epizarr.io.places import Place, StorePath, place_of
 from epizarr.io.store import group_path, read_region
 from epizarr.metrics.uncertainty import coverage_by_distance, gaussian_factor, gaussian_nll, reliability_curve
