@@ -258,7 +258,7 @@ def predict_in_small_blocks(store: str, checkpoint: str, out: str) -> None:
 
     It lies here and not in the test's module because each killed child imports the module it comes from.
     """
-    import epizarr.predict as module
+    from epizarr.predict import plan, predict_contacts
 
-    module.BLOCK_BINS = BAND_ROWS
-    module.predict_contacts(store, checkpoint, cell_type="B", out=out, n_threads=1)
+    plan.BLOCK_BINS = BAND_ROWS
+    predict_contacts(store, checkpoint, cell_type="B", out=out, n_threads=1)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from epizarr import predict as predict_module
 from epizarr.cluster import open_client
 from epizarr.errors import CheckpointError, ConfigError, LeaseError, MemoryBoundError, RegionError, StoreError
 from epizarr.io.ledger import Lease, work_folder
 from epizarr.io.store import group_attrs, open_prediction, remove_group, store_assembly, write_region
 from epizarr.nn import Epiphany
-from epizarr.predict import predict_contacts, prediction_task_bytes
+from epizarr.predict import blocks, plan, predict_contacts, prediction_task_bytes, run
+from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES
 from epizarr.tiles import blend_weights, tile_starts
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.transforms import network_input
@@ -56,7 +56,7 @@ def checkpoint(made) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(predict_module, "BLOCK_BINS", 2048)
+    monkeypatch.setattr(plan, "BLOCK_BINS", 2048)
 
 
 def _contact(store: Path, run: str = "RUN", cell_type: str = "B") -> np.ndarray:
@@ -108,7 +108,7 @@ def test_predict__reaches_the_chromosome_ends_and_not_beyond(store, checkpoint):
 
 def test_predict__does_not_depend_on_the_blocks(store, checkpoint, monkeypatch):
     predict_contacts(store, checkpoint, cell_type="B", run="blocks-2048")
-    monkeypatch.setattr(predict_module, "BLOCK_BINS", 1024)
+    monkeypatch.setattr(plan, "BLOCK_BINS", 1024)
     predict_contacts(store, checkpoint, cell_type="B", run="blocks-1024")
     np.testing.assert_allclose(_contact(store, "blocks-1024"), _contact(store, "blocks-2048"), rtol=1e-4, atol=1e-6)
 
@@ -240,13 +240,11 @@ def test_predict__resumes_where_it_was_stopped(store, checkpoint, monkeypatch):
         write_region(path, group, variable, region, values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(predict_module, "write_region", stopping)
+        patch.setattr(blocks, "write_region", stopping)
         with pytest.raises(OSError, match="disk full"):
             predict_contacts(store, checkpoint, cell_type="B", n_threads=1)
     again: list[int] = []
-    monkeypatch.setattr(
-        predict_module, "write_region", lambda *a: (again.append(a[3]["bin"].start), write_region(*a))[1]
-    )
+    monkeypatch.setattr(blocks, "write_region", lambda *a: (again.append(a[3]["bin"].start), write_region(*a))[1])
     predict_contacts(store, checkpoint, cell_type="B", n_threads=1)
     assert not set(written) & set(again)
     digests = [tree_digest(store / "B" / "predictions" / run) for run in ("RUN", "whole")]
@@ -258,7 +256,7 @@ def test_predict__group_removed_by_hand_is_predicted_again(store, checkpoint, mo
     """The marks of a stopped run speak of chunks that are gone."""
     predict_contacts(store, checkpoint, cell_type="B", run="whole")
     with monkeypatch.context() as patch:
-        patch.setattr(predict_module, "finish_group", lambda *a: (_ for _ in ()).throw(OSError("stopped")))
+        patch.setattr(run, "finish_group", lambda *a: (_ for _ in ()).throw(OSError("stopped")))
         with pytest.raises(OSError, match="stopped"):
             predict_contacts(store, checkpoint, cell_type="B")
     shutil.rmtree(store / "B" / "predictions" / "RUN")
@@ -267,7 +265,7 @@ def test_predict__group_removed_by_hand_is_predicted_again(store, checkpoint, mo
 
 
 def test_predict__changed_settings_do_not_resume_a_stopped_run(store, checkpoint, monkeypatch):
-    monkeypatch.setattr(predict_module, "finish_group", lambda *a: (_ for _ in ()).throw(OSError("stopped")))
+    monkeypatch.setattr(run, "finish_group", lambda *a: (_ for _ in ()).throw(OSError("stopped")))
     with pytest.raises(OSError, match="stopped"):
         predict_contacts(store, checkpoint, cell_type="B")
     with pytest.raises(StoreError, match="another settings"):
@@ -311,7 +309,7 @@ def test_predict__linear_target_needs_no_expected(store, tmp_path):
 def test_prediction_task_bytes__bounds_what_a_task_allocates(store, checkpoint, monkeypatch):
     """NumPy's share is traced; torch's own buffers are bounded in the tests of nn."""
     peaks: list[int] = []
-    whole_task = predict_module._predict_block
+    whole_task = blocks.predict_block
 
     def traced(block):
         tracemalloc.start()
@@ -319,7 +317,7 @@ def test_prediction_task_bytes__bounds_what_a_task_allocates(store, checkpoint, 
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
 
-    monkeypatch.setattr(predict_module, "_predict_block", traced)
+    monkeypatch.setattr(run, "predict_block", traced)
     predict_contacts(store, checkpoint, cell_type="B", n_threads=1)
     bound = prediction_task_bytes(NETWORK, tile_bins=50, overlap_bins=12, batch_size=32, block_bins=2048)
     assert len(peaks) == 4
@@ -327,7 +325,7 @@ def test_prediction_task_bytes__bounds_what_a_task_allocates(store, checkpoint, 
 
 
 def test_prediction_task_bytes__published_networks_fit_the_default():
-    settings = {"batch_size": predict_module.BATCH_SIZE, "block_bins": 4096}
+    settings = {"batch_size": BATCH_SIZE, "block_bins": 4096}
     ten = prediction_task_bytes(Epiphany(NETWORK).config.published_10kb(), tile_bins=200, overlap_bins=50, **settings)
     five = prediction_task_bytes(Epiphany(NETWORK).config.published_5kb(), tile_bins=400, overlap_bins=100, **settings)
-    assert ten < five < predict_module.MAX_TASK_BYTES
+    assert ten < five < MAX_TASK_BYTES
