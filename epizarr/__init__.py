@@ -12,6 +12,7 @@ __version__ = version("epizarr")
 if TYPE_CHECKING:
     from epizarr.bands import band_from_stripes, square_from_band, stripes_from_band
     from epizarr.cluster import open_client
+    from epizarr.domains.insulation import insulation, insulation_boundaries
     from epizarr.errors import EpizarrError
     from epizarr.evaluate import evaluate_run, write_report
     from epizarr.genome import Assembly, Region
@@ -67,6 +68,8 @@ _PUBLIC = {
     "evaluate_run": "epizarr.evaluate",
     "write_report": "epizarr.evaluate",
     "detail_ratio": "epizarr.metrics.spectrum",
+    "insulation": "epizarr.domains.insulation",
+    "insulation_boundaries": "epizarr.domains.insulation",
     "contact_figure": "epizarr.report.figures",
     "distance_figure": "epizarr.report.figures",
     "variables_figure": "epizarr.report.variables",

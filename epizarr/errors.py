@@ -109,6 +109,10 @@ class FitError(EpizarrError, ArithmeticError):
     """A statistical model has no fit to these data, or its iterations do not converge."""
 
 
+class BandReachError(EpizarrError, ValueError):
+    """A measure needs contacts farther from the diagonal than the band stores."""
+
+
 class MemoryBoundError(EpizarrError, MemoryError):
     """A task would need more memory than it was allowed."""
 

@@ -5,6 +5,7 @@ chromosome order. The last bin of a chromosome is partial, so the offset of a ch
 is *not* 100 times its offset on a 10-kb grid. All coordinates are 0-based and half-open.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from epizarr.errors import AssemblyMismatchError, RegionError, nearest_match
+from epizarr.errors import AssemblyMismatchError, RegionError, SchemaError, nearest_match
 
 #: Digits, or groups of three with one kind of separator: "1.5" is no number of bp.
 _NUMBER = r"\d+|\d{{1,3}}(?:(?P<{0}>[,._])\d{{3}})(?:(?P={0})\d{{3}})*"
@@ -338,6 +339,26 @@ class BinGrid:
         code, start, end = self.locate(ids)
         chrom = pd.Categorical.from_codes(code, categories=pd.Index(self.assembly.chrom_names))
         return pd.DataFrame({"chrom": chrom, "start": start, "end": end}, index=pd.Index(ids, name="bin_id"))
+
+
+def grid_of(data: xr.Dataset | xr.DataArray) -> BinGrid:
+    """Return the bin grid of an opened group, or of one of its variables along ``bin``.
+
+    Raises
+    ------
+    SchemaError
+        If ``data`` does not say: it was not opened with :func:`open_group`, or its attributes were dropped.
+    """
+    if isinstance(data, xr.Dataset) and "chrom_name" in data.variables and "binsize" in data.attrs:
+        return Assembly.from_dataset(data).bins(int(data.attrs["binsize"]))
+    text = data.attrs.get("bin_grid") if isinstance(data, xr.DataArray) else None
+    if text is None:
+        raise SchemaError(
+            "this object does not say which bins it has. Use a dataset from open_contacts, open_tracks or open_prediction, or "
+            "a variable of one with its attributes kept (xr.set_options(keep_attrs=True))."
+        )
+    said = json.loads(text)
+    return Assembly.from_table(said["assembly"], said["chroms"].items()).bins(said["binsize"])
 
 
 def check_same_assembly(what: str, found: dict[str, int], assembly: Assembly, *, rename_chroms: bool = False) -> None:

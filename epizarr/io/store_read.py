@@ -14,8 +14,8 @@ import xarray as xr
 import zarr
 
 from epizarr import schema
-from epizarr.errors import IncompleteStoreError, SchemaError, StoreError, StoreNotFoundError, nearest_match
-from epizarr.genome import Assembly, BinGrid, Region
+from epizarr.errors import IncompleteStoreError, StoreError, StoreNotFoundError, nearest_match
+from epizarr.genome import Assembly, Region, grid_of
 from epizarr.io.layout import chrom_flags, group_path, parse_path
 from epizarr.io.ledger import WORK, lease_owner
 from epizarr.io.places import Place, StorePath, find_files, has_file, place_of, read_bytes, zarr_store
@@ -185,26 +185,6 @@ def open_group(path: StorePath, group: str, kind: str, *, allow_incomplete: bool
     if attrs.get("state") != "complete":
         return ds  # the tables of its grid may not be written yet
     return _with_grid(schema.validate(ds, kind, where))
-
-
-def grid_of(data: xr.Dataset | xr.DataArray) -> BinGrid:
-    """Return the bin grid of an opened group, or of one of its variables along ``bin``.
-
-    Raises
-    ------
-    SchemaError
-        If ``data`` does not say: it was not opened with :func:`open_group`, or its attributes were dropped.
-    """
-    if isinstance(data, xr.Dataset) and "chrom_name" in data.variables and "binsize" in data.attrs:
-        return Assembly.from_dataset(data).bins(int(data.attrs["binsize"]))
-    text = data.attrs.get("bin_grid") if isinstance(data, xr.DataArray) else None
-    if text is None:
-        raise SchemaError(
-            "this object does not say which bins it has. Use a dataset from open_contacts, open_tracks or open_prediction, or "
-            "a variable of one with its attributes kept (xr.set_options(keep_attrs=True))."
-        )
-    said = json.loads(text)
-    return Assembly.from_table(said["assembly"], said["chroms"].items()).bins(said["binsize"])
 
 
 def select(array: xr.DataArray, region: str | Region) -> xr.DataArray:

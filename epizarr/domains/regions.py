@@ -1,0 +1,134 @@
+"""A genome-wide band, one region at a time: what every caller of domains reads its contacts through."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from epizarr.errors import BandReachError, RegionError
+from epizarr.genome import BinGrid, Region, grid_of
+
+#: Regions as :meth:`epizarr.genome.Assembly.view` takes them. None is every whole chromosome.
+Regions = Iterable[str | Region] | pd.DataFrame | None
+
+
+@dataclass(frozen=True)
+class RegionBand:
+    """Contacts within one region.
+
+    Parameters
+    ----------
+    chrom
+        Its chromosome.
+    first_bin
+        Bin id of its first bin.
+    values
+        Float64 (bins of the region, diagonals), NaN where a pixel is missing or its second bin is not in the region.
+    """
+
+    chrom: str
+    first_bin: int
+    values: np.ndarray
+
+
+def region_extents(band: xr.DataArray, regions: Regions) -> list[tuple[str, int, int]]:
+    """Bins that lie wholly inside each region, as (chromosome, first bin id, one past the last).
+
+    Raises
+    ------
+    SchemaError
+        If ``band`` does not say which bins it has (:func:`~epizarr.genome.grid_of`).
+    ValueError
+        If ``band`` is not a whole genome's band with dims ``("bin", "diagonal")``.
+    RegionError
+        If a region is off the assembly, overlaps another or holds no whole bin.
+    """
+    grid = grid_of(band)
+    if set(band.dims) != {"bin", "diagonal"} or band.sizes["bin"] != grid.n_bins:
+        raise ValueError(
+            f"band {band.name!r} has {dict(band.sizes)}; contacts of a whole genome are needed, with dims bin ({grid.n_bins:,}) "
+            "and diagonal. To look at a part only, give the whole band and `regions`."
+        )
+    view = grid.assembly.view(regions)
+    extents = []
+    for chrom, start, end in view[["chrom", "start", "end"]].itertuples(index=False):
+        lo, hi = grid.region_extent(Region(chrom, start, end), keep="contained")
+        if lo >= hi:
+            raise RegionError(
+                f"region {Region(chrom, start, end)} holds no whole bin of {grid.binsize:,} bp; widen it."
+            )
+        extents.append((chrom, lo, hi))
+    return extents
+
+
+def read_regions(band: xr.DataArray, extents: Sequence[tuple[str, int, int]], n_diagonals: int) -> Iterator[RegionBand]:
+    """Read the first ``n_diagonals`` of each region, one after another. Dask arrays are computed region by region."""
+    narrow = band.transpose("bin", "diagonal").isel(diagonal=slice(0, n_diagonals))
+    for chrom, lo, hi in extents:
+        values = np.array(narrow.isel(bin=slice(lo, hi)).values, dtype=np.float64)
+        values[np.arange(values.shape[1]) >= np.arange(hi - lo, 0, -1)[:, None]] = np.nan
+        yield RegionBand(chrom, lo, values)
+
+
+def check_reach(what: str, needed: int, band: xr.DataArray, largest: str) -> None:
+    """Refuse a measure that needs more diagonals than the band stores.
+
+    Parameters
+    ----------
+    what
+        The measure and its window, to begin the message with.
+    needed
+        Number of diagonals that it reads, the main diagonal included.
+    band
+        Dims ``("bin", "diagonal")``.
+    largest
+        The largest window that fits, in words.
+
+    Raises
+    ------
+    BandReachError
+        If the band has fewer.
+    """
+    stored = band.sizes["diagonal"]
+    if needed > stored:
+        raise BandReachError(
+            f"{what} reads contacts up to {needed - 1:,} bins apart ({needed:,} diagonals), and band {band.name!r} stores "
+            f"{stored:,}. {largest}; for more, ingest the contacts with a larger `span_bp`."
+        )
+
+
+def bin_coords(grid: BinGrid, extents: Sequence[tuple[str, int, int]]) -> dict[str, tuple[str, np.ndarray]]:
+    """Coordinates along ``bin`` of the regions' bins, in the regions' order: bin id, chromosome's name, start and end in bp."""
+    ids = np.concatenate([np.arange(lo, hi) for _, lo, hi in extents])
+    code, start, end = grid.locate(ids)
+    names = np.array(grid.assembly.chrom_names, dtype=object)
+    return {"bin": ("bin", ids), "chrom": ("bin", names[code]), "start": ("bin", start), "end": ("bin", end)}
+
+
+def windows_in_bins(windows_bp: int | Sequence[int], binsize: int, what: str) -> list[int]:
+    """Windows in bins, in the order given.
+
+    Raises
+    ------
+    ValueError
+        If there is none, one repeats, or one is not a positive multiple of ``binsize``.
+    """
+    given = [int(w) for w in np.atleast_1d(np.asarray(windows_bp))]
+    wrong = [w for w in given if w <= 0 or w % binsize]
+    if wrong or not given or len(set(given)) < len(given):
+        raise ValueError(
+            f"{what}: windows {given} bp; each must be a positive multiple of the bin size ({binsize:,} bp) and be given once"
+            f"{f', and {wrong} are not' if wrong else ''}."
+        )
+    return [w // binsize for w in given]
+
+
+def touched_bins(values: np.ndarray) -> np.ndarray:
+    """Which bins have a pixel that is not missing, as its first or second bin; bool, one a row of the band."""
+    known = ~np.isnan(values)
+    touched = known.any(axis=1)
+    for k in range(1, min(values.shape)):
+        touched[k:] |= known[:-k, k]
+    return touched
