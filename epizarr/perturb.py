@@ -263,7 +263,7 @@ class SequenceEdit:
         raise NotImplementedError
 
     def __str__(self) -> str:
-        return _text(self.kind, (), self.region, "")
+        return _text(self.kind, None, self.region, "")
 
 
 @dataclass(frozen=True)
@@ -319,7 +319,7 @@ class Translocate(SequenceEdit):
         return _joined((0, lo), (hi, to), (lo, hi), (to, n))
 
     def __str__(self) -> str:
-        return _text(self.kind, (), self.region, f"to={self.to:,}")
+        return _text(self.kind, None, self.region, f"to={self.to:,}")
 
 
 Edit = ValueEdit | SequenceEdit
@@ -532,5 +532,6 @@ def _joined(*pieces: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     return order, np.zeros(len(order), dtype=bool)
 
 
-def _text(kind: str, tracks: Sequence[str], region: Region, option: str) -> str:
-    return ":".join([kind, *(["+".join(tracks)] if tracks else []), str(region), *([option] if option else [])])
+def _text(kind: str, tracks: Sequence[str] | None, region: Region, option: str) -> str:
+    named = [] if tracks is None else ["+".join(tracks) or "*"]
+    return ":".join([kind, *named, str(region), *([option] if option else [])])

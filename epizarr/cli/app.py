@@ -12,6 +12,7 @@ from epizarr.cli import (
     import_weights,
     info,
     ingest,
+    perturb,
     predict,
     prefetch,
     qc,
@@ -58,6 +59,6 @@ def _shared_options(
     state.debug = debug
 
 
-for module in (simulate, prefetch, ingest, info, check, qc, train, import_weights, predict, evaluate, tracks):
+for module in (simulate, prefetch, ingest, info, check, qc, train, import_weights, predict, perturb, evaluate, tracks):
     module.register(app)
 app.add_typer(config.app, name="config")

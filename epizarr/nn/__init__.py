@@ -9,8 +9,11 @@ from epizarr.nn.discriminator import Discriminator, DiscriminatorConfig, is_show
 from epizarr.nn.epiphany import Epiphany, NetworkConfig
 from epizarr.nn.inference import (
     NetworkGflop,
+    blend_tiles,
+    differentiable,
     network_gflop,
     predict_stripes,
+    predict_tiles,
     prediction_bytes,
 )
 from epizarr.nn.losses import difference_sum, masked_mse, squared_error_sum
@@ -21,11 +24,14 @@ __all__ = [
     "Epiphany",
     "NetworkConfig",
     "NetworkGflop",
+    "blend_tiles",
     "difference_sum",
+    "differentiable",
     "is_shown",
     "masked_mse",
     "network_gflop",
     "predict_stripes",
+    "predict_tiles",
     "prediction_bytes",
     "squared_error_sum",
 ]

@@ -7,6 +7,7 @@ The core sees one tile at a time, so that a bin's stripe depends on the tile it 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,31 +88,102 @@ def predict_stripes(
             f"bin {first_bin}; needs ({config.in_channels}, track bins) from bin {needed_lo} or earlier with at least "
             f"{n_wanted} track bins. Ask bins_needed for the bins and NetworkConfig.input_length for their track bins."
         )
-    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins)
-    weights = blend_weights(n_chrom_bins, tile_bins, overlap_bins)
-    length = weights.shape[1]
-    tiles = tiles_touching(starts, length, lo, hi)
-    parameter = next(model.parameters())
     with _evaluation(model):
-        features = parameter.new_empty(needed_hi - needed_lo, config.n_features)
-        for piece in range(0, len(features), trunk_bins):
-            n_bins = min(trunk_bins, len(features) - piece)
-            begin = skipped + piece * config.stride
-            cut = signal[None, :, begin : begin + config.input_length(n_bins)].to(parameter)
-            features[piece : piece + n_bins] = model.features(cut, n_bins)[0]
-
-        stripes = parameter.new_zeros(hi - lo, config.n_offsets)
-        # Batches of nearly equal size: a last batch of a few tiles would run at a fraction of the speed.
-        for batch in np.array_split(tiles, -(-len(tiles) // batch_size)):
-            bins = torch.as_tensor(starts[batch, None] - needed_lo + np.arange(length), device=features.device)
-            predicted = model.core(features[bins])
-            for tile, stripe in zip(batch, predicted, strict=True):
-                begin, end = max(lo, int(starts[tile])), min(hi, int(starts[tile]) + length)
-                own = slice(begin - int(starts[tile]), end - int(starts[tile]))
-                weight = torch.as_tensor(weights[tile, own], device=stripe.device, dtype=stripe.dtype)
-                stripes[begin - lo : end - lo] += weight[:, None] * stripe[own]
+        stripes = blend_tiles(
+            model,
+            signal,
+            starts=tile_starts(n_chrom_bins, tile_bins, overlap_bins),
+            weights=blend_weights(n_chrom_bins, tile_bins, overlap_bins),
+            first_bin=first_bin,
+            lo=lo,
+            hi=hi,
+            batch_size=batch_size,
+            trunk_bins=trunk_bins,
+        )
     # A tensor born in inference mode is refused by autograd; a copy made outside is an ordinary one.
     return stripes.to(signal.device, copy=True)
+
+
+def predict_tiles(model: Epiphany, signal: Tensor, **placed: Any) -> Tensor:
+    """Predict stripes from tiles that lie anywhere: :func:`blend_tiles` in evaluation mode and without gradients."""
+    with _evaluation(model):
+        stripes = blend_tiles(model, signal, **placed)
+    return stripes.to(signal.device, copy=True)
+
+
+@contextmanager
+def differentiable(model: nn.Module) -> Iterator[None]:
+    """Let :func:`blend_tiles` be differentiated with respect to its signal, in evaluation mode.
+
+    cuDNN's LSTM has no backward pass in evaluation mode, so that torch's own LSTM runs instead, on CUDA at a fraction of the speed.
+    Parameters need no gradient meanwhile, which would be computed and dropped.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    model.eval().requires_grad_(False)
+    try:
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        for module, is_training in modes:
+            module.training = is_training
+        for parameter, needs in wanted:
+            parameter.requires_grad_(needs)
+
+
+def blend_tiles(
+    model: Epiphany,
+    signal: Tensor,
+    *,
+    starts: np.ndarray,
+    weights: np.ndarray,
+    first_bin: int,
+    lo: int,
+    hi: int,
+    batch_size: int,
+    trunk_bins: int = 1000,
+) -> Tensor:
+    """Run the trunk once and the tiles of a range in batches, and blend them; what prediction and attribution share.
+
+    Parameters
+    ----------
+    model
+        The network, in the mode that it is in.
+    signal
+        Tracks, shape (channel, track bin), from the window of ``first_bin`` to that of the last bin of the tiles that are needed.
+    starts, weights
+        Tiles of the whole chromosome: first bins, and weights (tile, bin of the tile).
+    first_bin, lo, hi, batch_size, trunk_bins
+        As in :func:`predict_stripes`.
+
+    Returns
+    -------
+    Stripes, shape (hi - lo, offset), on the network's device.
+    """
+    config = model.config
+    length = weights.shape[1]
+    tiles = tiles_touching(starts, length, lo, hi)
+    needed_lo, needed_hi = int(starts[tiles[0]]), int(starts[tiles[-1]]) + length
+    skipped = (needed_lo - first_bin) * config.stride
+    parameter = next(model.parameters())
+    features = parameter.new_empty(needed_hi - needed_lo, config.n_features)
+    for piece in range(0, len(features), trunk_bins):
+        n_bins = min(trunk_bins, len(features) - piece)
+        begin = skipped + piece * config.stride
+        cut = signal[None, :, begin : begin + config.input_length(n_bins)].to(parameter)
+        features[piece : piece + n_bins] = model.features(cut, n_bins)[0]
+
+    stripes = parameter.new_zeros(hi - lo, config.n_offsets)
+    # Batches of nearly equal size: a last batch of a few tiles would run at a fraction of the speed.
+    for batch in np.array_split(tiles, -(-len(tiles) // batch_size)):
+        bins = torch.as_tensor(starts[batch, None] - needed_lo + np.arange(length), device=features.device)
+        predicted = model.core(features[bins])
+        for tile, stripe in zip(batch, predicted, strict=True):
+            begin, end = max(lo, int(starts[tile])), min(hi, int(starts[tile]) + length)
+            own = slice(begin - int(starts[tile]), end - int(starts[tile]))
+            weight = torch.as_tensor(weights[tile, own], device=stripe.device, dtype=stripe.dtype)
+            stripes[begin - lo : end - lo] += weight[:, None] * stripe[own]
+    return stripes
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ def load_model(path: str, sha256: str) -> Epiphany:
 
 
 @contextmanager
-def _torch_threads(n: int) -> Iterator[None]:
+def torch_threads(n: int) -> Iterator[None]:
+    """Let torch use ``n`` threads meanwhile: the last bit of a sum depends on them."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
@@ -110,7 +111,7 @@ def predict_block(block: Block) -> None:
     job = block.job
     model = load_model(job.checkpoint, job.checkpoint_sha256)
     values = np.full((block.hi - block.lo, model.config.n_offsets), np.nan, dtype=np.float32)
-    with _torch_threads(job.settings.torch_threads):
+    with torch_threads(job.settings.torch_threads):
         for first, last, end in block.pieces:
             values[first - block.lo : last - block.lo] = _predict_rows(job, model, first, last, end)
     write_region(job.out, job.group, "contact", {"bin": slice(block.lo, block.hi)}, values)
