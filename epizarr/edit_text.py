@@ -77,7 +77,7 @@ def parse_edit(text: str, assembly: Assembly, peaks: Mapping[str, Sequence[Regio
         _refuse_options(text, kind, options, "")
         edit: Edit = _SEQUENCE_KINDS[kind](region)
         return edit
-    to = options.pop("to", "").rpartition(":")[2].replace(",", "").replace("_", "")
+    to = options.pop("to", "").replace(",", "").replace("_", "")
     _refuse_options(text, kind, options, "to")
     if not to.isdigit():
         raise PerturbationError(f"edit {text!r}: needs :to=POSITION, a base of {region.chrom} such as to=54,300,000.")

@@ -156,8 +156,8 @@ def reached_bins(lo: int, hi: int, *, stride: int, window: int, n_offsets: int) 
 
     Returns
     -------
-    First and last (exclusive) bin, not cut at the chromosome's ends: those that read one of these track bins, or have a pixel whose
-    two bins lie on both sides of them.
+    First and last (exclusive) bin, not cut at the chromosome's ends: those that read one of these track bins, or have a pixel
+    whose two bins lie on both sides of them.
 
     Examples
     --------

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from epizarr.cli import (
+    attribute,
     check,
     config,
     evaluate,
@@ -59,6 +60,20 @@ def _shared_options(
     state.debug = debug
 
 
-for module in (simulate, prefetch, ingest, info, check, qc, train, import_weights, predict, perturb, evaluate, tracks):
+for module in (
+    simulate,
+    prefetch,
+    ingest,
+    info,
+    check,
+    qc,
+    train,
+    import_weights,
+    predict,
+    attribute,
+    perturb,
+    evaluate,
+    tracks,
+):
     module.register(app)
 app.add_typer(config.app, name="config")

@@ -27,8 +27,8 @@ def command(
         typer.Option(
             help="What to edit, in this order; repeat for several. mask:TRACKS:REGION[:to=background], "
             "scale:TRACKS:REGION:factor=0.5, copy:TRACKS:REGION:from=CELLTYPE, insert:TRACKS:REGION:height=20 for tracks "
-            "(A+B, or * for all); delete:REGION, duplicate:REGION, invert:REGION, translocate:REGION:to=POSITION for all at once. "
-            "REGION may be @NAME of a peak."
+            "(A+B, or * for all); delete:REGION, duplicate:REGION, invert:REGION, translocate:REGION:to=POSITION for all at "
+            "once. REGION may be @NAME of a peak."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the figure and the tables of changes.")],

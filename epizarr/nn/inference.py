@@ -115,7 +115,7 @@ def predict_tiles(model: Epiphany, signal: Tensor, **placed: Any) -> Tensor:
 def differentiable(model: nn.Module) -> Iterator[None]:
     """Let :func:`blend_tiles` be differentiated with respect to its signal, in evaluation mode.
 
-    cuDNN's LSTM has no backward pass in evaluation mode, so that torch's own LSTM runs instead, on CUDA at a fraction of the speed.
+    cuDNN's LSTM has no backward pass in evaluation mode, so that torch's own LSTM runs instead, on CUDA more slowly.
     Parameters need no gradient meanwhile, which would be computed and dropped.
     """
     modes = [(module, module.training) for module in model.modules()]

@@ -61,9 +61,9 @@ def changed_boundaries(perturbation: xr.Dataset, region: Region) -> pd.DataFrame
         strength[usable] = minima_prominence(scores[name][usable])
         strengths[name] = np.where(strength >= LEAST_STRENGTH, strength, np.nan)
     places = {name: np.flatnonzero(~np.isnan(s)) for name, s in strengths.items()}
-    rows = []
-    left = list(places["after"])
-    for place in places["before"]:
+    rows: list[tuple[int, int | None, int | None]] = []
+    left = places["after"].tolist()
+    for place in places["before"].tolist():
         near = [other for other in left if abs(other - place) <= SAME_BINS]
         twin = min(near, key=lambda other: abs(other - place), default=None)
         if twin is not None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,8 @@ def perturb_contacts(
 
     Only tiles that the edits can reach are computed anew; everywhere else the contacts after them are those before, to the bit.
     Where an edit moves sequence, the tiles behind it move along. That is exact if it moves by whole contact bins; otherwise what
-    lies behind is compared up to one bin off, and a warning says so. Warned of is also what :func:`epizarr.predict_contacts` warns
-    of, and edits of more than 1 % of a track's signal. Memory: the chromosome's tracks twice
+    lies behind is compared up to one bin off, and a warning says so. So it does of edits of more than 1 % of a
+    track's signal, and of what :func:`epizarr.predict_contacts` warns of. Memory: the chromosome's tracks twice
     (:func:`epizarr.perturb.apply_edits`), and a prediction of the region in one piece.
 
     Parameters
@@ -142,7 +143,7 @@ def perturb_contacts(
         overlap_bins=overlap_bins,
         batch_size=batch_size,
         torch_threads=torch_threads,
-        max_task_bytes=max_bytes,
+        max_task_bytes=sys.maxsize,  # of blocks that are not predicted here
     )
     locus = open_locus(plan.job, chrom, network.tracks)
     edited = apply_edits(locus.tracks, made, locus.facts(made, use=use or {}))
@@ -292,8 +293,8 @@ def _off_grid(locus: Locus, n_after: int) -> list[str]:
     if shift % stride == 0:
         return []
     return [
-        f"the edits move what lies behind them by {abs(shift) * locus.job.track_binsize:,} bp, no multiple of the contact bins of "
-        f"{locus.job.binsize:,} bp: behind them, contacts before and after are compared up to one bin off"
+        f"the edits move what lies behind them by {abs(shift) * locus.job.track_binsize:,} bp, no multiple of the contact bins "
+        f"of {locus.job.binsize:,} bp: behind them, contacts before and after are compared up to one bin off"
     ]
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from epizarr.errors import MemoryBoundError, PerturbationError, StoreError
 from epizarr.genome import Region
+from epizarr.io.places import place_of
 from epizarr.io.store import grid_of, open_perturbation, open_prediction, open_tracks, write_region
 from epizarr.perturb import Delete, Duplicate, Invert, Mask, TrackFacts, Translocate, apply_edits
 from epizarr.perturbed import open_locus, perturb_contacts, perturbed_bands
 from epizarr.predict import predict_contacts
 from epizarr.predict.plan import plan_prediction
-from epizarr.io.places import place_of
 from epizarr.train.checkpoint import load_checkpoint
 from tests._runs import ASSEMBLY, BINSIZE, N_DIAGONALS, write_checkpoint, write_store
 

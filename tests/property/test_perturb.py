@@ -96,12 +96,11 @@ def test_translocate__there_and_back_is_identity(case, data):
     to = data.draw(st.one_of(st.integers(0, lo), st.integers(hi, tracks.n_bins)))
     width = hi - lo
     begin = to if to <= lo else to - width
-    back = lo if to <= lo else lo
     there = Translocate(region, min(to * BIN, tracks.length))
     moved = Region("chr1", begin * BIN, (begin + width) * BIN)
     first = apply_edits(tracks, [there])
     moved = Region("chr1", moved.start, min(moved.end, first.tracks.length))
-    origin = (hi if begin < lo else back) * BIN
+    origin = (hi if begin < lo else lo) * BIN
     edited = apply_edits(tracks, [there, Translocate(moved, min(origin, first.tracks.length))])
     assert np.array_equal(edited.tracks.signal, tracks.signal, equal_nan=True)
     assert sorted(first.coordinates.source.tolist()) == list(range(tracks.n_bins))
@@ -109,7 +108,7 @@ def test_translocate__there_and_back_is_identity(case, data):
 
 @given(cases(), st.integers(0, 99), st.integers(0, 99))
 def test_mask__changes_exactly_the_interval_by_the_share_that_is_covered(case, cut_left, cut_right):
-    tracks, region, lo, hi = case
+    tracks, region, *_ = case
     region = Region("chr1", region.start + min(cut_left, 30), max(region.end - min(cut_right, 60), region.start + 31))
     edited = apply_edits(tracks, [Mask(("CTCF",), region)], TrackFacts(means={"CTCF": 7.0}))
     before, after = tracks.signal[0].astype(float), edited.tracks.signal[0].astype(float)

@@ -20,7 +20,7 @@ SITE = Region("chr8", 54_165_000, 54_170_000)
         ("copy:CTCF:@peak:from=K562", Copy(("CTCF",), SITE, "K562")),
         ("insert:CTCF:@peak:height=20", Insert(("CTCF",), SITE, 20.0)),
         ("delete:chr8:54,165,000-54,170,000", Delete(SITE)),
-        ("translocate:@peak:to=chr8:1,000,000", Translocate(SITE, 1_000_000)),
+        ("translocate:@peak:to=1,000,000", Translocate(SITE, 1_000_000)),
     ],
 )
 def test_parse_edit__reads_and_says_again(text, edit):
