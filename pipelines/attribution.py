@@ -1,9 +1,10 @@
 """Does attribution find the sites that make a boundary, and does removing them in the tracks remove it? On a simulated genome.
 
 The simulator knows which CTCF sites stop loops (and which peaks are decoys of the same height), and what the map is without them.
-For boundaries of unseen chromosomes this study asks two things of a trained network. *Attribution*: are the CTCF peaks within
+For boundaries of unseen chromosomes this study asks three things of a trained network. *Attribution*: are the CTCF peaks within
 300 kb ranked by (minus) the attribution of the insulation score such that the boundary's own sites come first, and better than by
-the peaks' height? *Removal*: with the sites of the strongest boundaries masked in the CTCF and DNase tracks, does the predicted
+the peaks' height? A boundary's sites are also the nearest ones, so that distance alone ranks them. *Decoys*: asked at each peak's
+own place, does the gradient times the signal of that peak tell the sites that stop loops from decoys? *Removal*: with the sites of the strongest boundaries masked in the CTCF and DNase tracks, does the predicted
 change agree with the change of the noise-free map?
 
 ``.venv/bin/python pipelines/attribution.py --store STORE --checkpoint RUN/best`` runs it on a store and a network of
@@ -85,7 +86,7 @@ def rank_peaks(store: Path, checkpoint: Path, out: Path, world: World, boundarie
     ez.attribute_contacts(store, checkpoint, cell_type=CELL_TYPE, targets=targets, run="boundaries", out=out)
     ds = ez.open_attribution(out, CELL_TYPE, "boundaries")
     grid = ez.grid_of(ds)
-    scores: dict[str, list[float]] = {"by_attribution": [], "by_height": []}
+    scores: dict[str, list[float]] = {"by_attribution": [], "by_height": [], "by_distance": []}
     pooled: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for index, row in enumerate(boundaries.itertuples()):
         peaks = world.sites_of(row.chrom, "ctcf", "decoy")
@@ -102,6 +103,7 @@ def rank_peaks(store: Path, checkpoint: Path, out: Path, world: World, boundarie
         height = peaks["height_CTCF"].to_numpy()
         scores["by_attribution"].append(auroc(found, own))
         scores["by_height"].append(auroc(height, own))
+        scores["by_distance"].append(auroc(-abs(peaks["position"] - row.position).to_numpy(), own))
         pooled.append((found / np.abs(found).max(), height, own))
     found, height, own = (np.concatenate(part) for part in zip(*pooled, strict=True))
     return xr.Dataset(
@@ -111,6 +113,44 @@ def rank_peaks(store: Path, checkpoint: Path, out: Path, world: World, boundarie
         },
         attrs={"pooled_by_attribution": auroc(found, own), "pooled_by_height": auroc(height, own)},
     )
+
+
+def tell_decoys(
+    store: Path, checkpoint: Path, out: Path, world: World, chroms: Sequence[str], n: int
+) -> dict[str, float]:
+    """AUROC of stopping sites against decoys: (minus) gradient of the insulation at the peak times the peak's signal, and height.
+
+    Peaks with another within 20 kb are left out, and every m-th of the others is taken: at most ``n`` of each kind.
+    """
+    chosen = []
+    for kind in ("ctcf", "decoy"):
+        alone = []
+        for chrom in chroms:
+            position = world.sites_of(chrom, "ctcf", "decoy")["position"]
+            near = np.minimum(position.diff().fillna(np.inf), -position.diff(-1).fillna(-np.inf)) < SAME_BP
+            inside = position.between(MARGIN_BP, world.assembly.length(chrom) - MARGIN_BP)
+            alone += [i for i in position.index[~near & inside] if world.sites.loc[i, "kind"] == kind]
+        chosen += [alone[i] for i in np.unique(np.linspace(0, len(alone) - 1, min(n, len(alone))).astype(int))]
+    peaks = world.sites.loc[chosen]
+    targets = [f"boundary:{chrom}:{p}-{p + 1}" for chrom, p in peaks[["chrom", "position"]].itertuples(index=False)]
+    ez.attribute_contacts(
+        store, checkpoint, cell_type=CELL_TYPE, targets=targets, method="saliency", run="peaks", out=out
+    )
+    ds, tracks = ez.open_attribution(out, CELL_TYPE, "peaks"), ez.open_tracks(store, CELL_TYPE)
+    grid = ez.grid_of(ds)
+    signal = tracks["signal"].isel(track=[list(tracks["track"].values).index(name) for name in ds["track"].values])
+    score = []
+    for index, (chrom, p) in enumerate(peaks[["chrom", "position"]].itertuples(index=False)):
+        first, _ = grid.chrom_extent(chrom)
+        part = slice(first + (p - PEAK_BP) // 100, first + (p + PEAK_BP) // 100)
+        gradient = ds["attribution"].isel(target=index, bin=part).values
+        score.append(-float(np.nansum(gradient * signal.isel(bin=part).values)))
+    is_site = (peaks["kind"] == "ctcf").to_numpy()
+    return {
+        "decoys_by_attribution": auroc(np.array(score), is_site),
+        "decoys_by_height": auroc(peaks["height_CTCF"].to_numpy(), is_site),
+        "n_peaks": len(peaks),
+    }
 
 
 def remove_sites(
@@ -156,14 +196,16 @@ def compute(
     run: str,
     chroms: Sequence[str] = TEST_CHROMS,
     n_ranked: int = 40,
+    n_decoys: int = 40,
     n_removed: int = 20,
 ) -> xr.Dataset:
-    """Scores of both questions; attributions and perturbations are kept in the store ``out``."""
+    """Scores of the three questions; attributions and perturbations are kept in the store ``out``."""
     everywhere = boundaries_of(world, chroms)
     found = everywhere[is_predicted(store, run, everywhere)].reset_index(drop=True)
     # Every n-th of all strengths, not the strongest alone.
     ranked = found.iloc[np.unique(np.linspace(0, len(found) - 1, min(n_ranked, len(found))).astype(int))]
     scores = rank_peaks(store, checkpoint, out, world, ranked)
+    decoys = tell_decoys(store, checkpoint, out, world, chroms, n_decoys)
     removed = everywhere.head(n_removed)
     correlation, example = remove_sites(store, checkpoint, out, world, removed)
     return scores.assign(
@@ -173,7 +215,7 @@ def compute(
         correlation=("removed", correlation),
         removed_position=("removed", removed["position"].to_numpy()),
         **{f"{name}_change": (("bin", "diagonal"), values) for name, values in example.items()},
-    ).assign_attrs(n_boundaries=len(everywhere), n_predicted=len(found))
+    ).assign_attrs(n_boundaries=len(everywhere), n_predicted=len(found), **decoys)
 
 
 def plot(results: xr.Dataset) -> Figure:
@@ -205,7 +247,10 @@ def verdict(results: xr.Dataset) -> list[str]:
     return [
         f"SIMULATED. {results.attrs['n_predicted']} of {results.attrs['n_boundaries']} boundaries are predicted; over "
         f"{results.sizes['boundary']} of them, AUROC of a boundary's own sites: {by_attribution:.3f} by attribution (pooled "
-        f"{results.attrs['pooled_by_attribution']:.3f}; wanted {WANTED_AUROC}), {by_height:.3f} by CTCF height",
+        f"{results.attrs['pooled_by_attribution']:.3f}; wanted {WANTED_AUROC}), {by_height:.3f} by CTCF height, "
+        f"{float(np.nanmean(results['by_distance'])):.3f} by distance alone",
+        f"at {results.attrs['n_peaks']} single peaks' own places, AUROC of stopping sites against decoys: "
+        f"{results.attrs['decoys_by_attribution']:.3f} by gradient times signal, {results.attrs['decoys_by_height']:.3f} by height",
         f"sites of the {results.sizes['removed']} strongest boundaries removed: correlation of predicted with true change "
         f"{correlation:.3f} on average, {float(results['correlation'].min()):.3f} at least (wanted {WANTED_CORRELATION})",
         f"largest completeness error {float(np.abs(results['completeness_error']).max()):.2%} of what is explained",
@@ -220,6 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the genome")
     parser.add_argument("--size", default="small", help="size of the genome")
     parser.add_argument("--n-ranked", type=int, default=40)
+    parser.add_argument("--n-decoys", type=int, default=40)
     parser.add_argument("--n-removed", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("attribution"))
     options = parser.parse_args(arguments)
@@ -232,6 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         world,
         run=options.run or options.checkpoint.parent.name,
         n_ranked=options.n_ranked,
+        n_decoys=options.n_decoys,
         n_removed=options.n_removed,
     )
     table = results[["chrom", "position", "barrier", "by_attribution", "by_height"]].to_dataframe()
