@@ -4,8 +4,9 @@ The simulator knows which CTCF sites stop loops (and which peaks are decoys of t
 For boundaries of unseen chromosomes this study asks three things of a trained network. *Attribution*: are the CTCF peaks within
 300 kb ranked by (minus) the attribution of the insulation score such that the boundary's own sites come first, and better than by
 the peaks' height? A boundary's sites are also the nearest ones, so that distance alone ranks them. *Decoys*: asked at each peak's
-own place, does the gradient times the signal of that peak tell the sites that stop loops from decoys? *Removal*: with the sites of the strongest boundaries masked in the CTCF and DNase tracks, does the predicted
-change agree with the change of the noise-free map?
+own place, does the gradient times the signal of that peak tell the sites that stop loops from decoys? *Removal*: with the sites
+of the strongest boundaries masked in the CTCF and DNase tracks, does the predicted change agree with the change of the noise-free
+map?
 
 ``.venv/bin/python pipelines/attribution.py --store STORE --checkpoint RUN/best`` runs it on a store and a network of
 pipelines/demo.py; a second run with the same folder goes on where the first was stopped.
@@ -250,7 +251,8 @@ def verdict(results: xr.Dataset) -> list[str]:
         f"{results.attrs['pooled_by_attribution']:.3f}; wanted {WANTED_AUROC}), {by_height:.3f} by CTCF height, "
         f"{float(np.nanmean(results['by_distance'])):.3f} by distance alone",
         f"at {results.attrs['n_peaks']} single peaks' own places, AUROC of stopping sites against decoys: "
-        f"{results.attrs['decoys_by_attribution']:.3f} by gradient times signal, {results.attrs['decoys_by_height']:.3f} by height",
+        f"{results.attrs['decoys_by_attribution']:.3f} by gradient times signal, "
+        f"{results.attrs['decoys_by_height']:.3f} by height",
         f"sites of the {results.sizes['removed']} strongest boundaries removed: correlation of predicted with true change "
         f"{correlation:.3f} on average, {float(results['correlation'].min()):.3f} at least (wanted {WANTED_CORRELATION})",
         f"largest completeness error {float(np.abs(results['completeness_error']).max()):.2%} of what is explained",

@@ -26,7 +26,7 @@ from epizarr.attribute.methods import (
 )
 from epizarr.attribute.targets import Target, parse_target
 from epizarr.cluster import Progress, run_tasks
-from epizarr.errors import AttributionError, MemoryBoundError, StoreError
+from epizarr.errors import AttributionError, CheckpointError, MemoryBoundError, StoreError
 from epizarr.genome import Region
 from epizarr.io.files import replace_file
 from epizarr.io.ledger import Lease, Ledger, work_folder
@@ -53,7 +53,8 @@ from epizarr.io.store import (
 from epizarr.io.track_binding import own_fits
 from epizarr.nn import Epiphany, NetworkConfig
 from epizarr.perturbed.locus import open_locus
-from epizarr.predict.blocks import Job, load_model, torch_threads
+from epizarr.predict.blocks import Job
+from epizarr.predict.blocks import torch_threads as threads_of_torch
 from epizarr.predict.plan import plan_prediction
 from epizarr.predict.settings import MAX_TASK_BYTES
 from epizarr.report.effect_figures import EffectTrack, attribution_figure
@@ -106,7 +107,7 @@ def attribute_contacts(
     tile_bins: int | None = None,
     overlap_bins: int | None = None,
     batch_size: int = 4,
-    num_threads: int = 1,
+    torch_threads: int = 1,
     max_task_bytes: int = MAX_TASK_BYTES,
     report: str | Path | None = None,
     client: Any = None,
@@ -139,7 +140,7 @@ def attribute_contacts(
         Store to write to, made if it is not there. Default: ``store``.
     batch_size
         Most tiles that the core runs at once; all of a target's tiles are held for the gradient.
-    num_threads
+    torch_threads
         torch threads of a task; the values depend on it in the last bit.
     max_task_bytes
         Memory that one task may need.
@@ -187,7 +188,7 @@ def attribute_contacts(
         tile_bins=tile_bins,
         overlap_bins=overlap_bins,
         batch_size=batch_size,
-        torch_threads=num_threads,
+        torch_threads=torch_threads,
         max_task_bytes=sys.maxsize,  # of blocks that are not predicted here
     )
     _check_memory(network, parsed, plan.job, max_task_bytes)
@@ -225,8 +226,6 @@ def attribute_contacts(
             _create(job, attrs, targets, card.tracks)
             ledger.sweep_partial()
             left = ledger.left(tasks)
-            if left and client is None:
-                load_model(job.checkpoint, job.checkpoint_sha256)
             # The tasks of a process take turns: torch's switches for the backward pass are the process's.
             run_tasks(_attribute_target, left, client=client, n_threads=n_threads or 1, progress=progress)
             ledger.check_done(left)
@@ -355,9 +354,11 @@ def _create(job: Job, attrs: Mapping[str, Any], targets: Sequence[str], names: S
 
 @lru_cache(maxsize=1)
 def _own_model(path: str, sha256: str) -> Epiphany:
-    """The network of this process's attributions, apart from the one that predicts."""
-    load_model(path, sha256)
-    return load_checkpoint(path).model()
+    """Load the network once a process, apart from the one that predicts in other threads."""
+    checkpoint = load_checkpoint(path)
+    if checkpoint.sha256 != sha256:
+        raise CheckpointError(f"checkpoint {path} was replaced while it was used; start the attribution again.")
+    return checkpoint.model()
 
 
 def _attribute_target(task: _Task) -> None:
@@ -383,7 +384,7 @@ def _attribute_target(task: _Task) -> None:
         job.target_transform,
         settings.batch_size,
     )
-    with torch_threads(settings.torch_threads):
+    with threads_of_torch(settings.torch_threads):
         found = attribute(function, raw, baseline, task.method)
     fine_first, fine_end = job.assembly.bins(job.track_binsize).chrom_extent(target.chrom)
     a, b = fine_first + max(lo, 0), fine_first + min(hi, fine_end - fine_first)

@@ -80,7 +80,7 @@ def command(
             use=read_pairs(use or [], "--use"),
             without=without or [],
             out=out,
-            num_threads=torch_threads,
+            torch_threads=torch_threads,
             report=output,
             client=client,
             n_threads=threads,
