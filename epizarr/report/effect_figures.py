@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _DPI = 150
 #: Columns that a track is drawn with.
 _COLUMNS = 1200
-_AFTER_COLOUR = "#d55e00"
+_AFTER_COLOUR = "#111111"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def perturbation_figure(
     before, after
         Maps (row, diagonal) on the network's scale; NaN is grey.
     tracks
-        Signal before (filled) and after (line, where it differs).
+        Signal before (filled) and after (a black line, where it differs).
     marks
         Edited intervals in bp.
     value_label, title
@@ -95,7 +95,15 @@ def perturbation_figure(
         _draw_signal(axis, track, shown, colour, top)
         if track.other is not None and not np.array_equal(track.other, track.signal, equal_nan=True):
             values, edges = _coarse(track.other, shown)
-            axis.stairs(np.minimum(np.nan_to_num(values), top), edges, color=_AFTER_COLOUR, linewidth=0.8)
+            differs = values != _coarse(track.signal, shown)[0]
+            # Two missing bins differ as numbers do; both are grey already.
+            axis.stairs(
+                np.where(differs, np.minimum(values, top), np.nan),
+                edges,
+                color=_AFTER_COLOUR,
+                linewidth=1.2,
+                baseline=None,
+            )
             _grey(axis, np.isnan(values), edges, top)
     for axis in axes:
         for start, end in marks:
