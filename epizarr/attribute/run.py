@@ -190,6 +190,7 @@ def attribute_contacts(
         batch_size=batch_size,
         torch_threads=torch_threads,
         max_task_bytes=sys.maxsize,  # of blocks that are not predicted here
+        compares_tracks=False,  # a prediction does, once
     )
     _check_memory(network, parsed, plan.job, max_task_bytes)
     levels, other_group, other_rows, origin = _baseline(plan.job, card.tracks, baseline, use or {})
@@ -202,9 +203,7 @@ def attribute_contacts(
         "gradient-shap": {"n_samples": N_SAMPLES, "seed": 0},
     }
     kept = {
-        key: value
-        for key, value in plan.attrs.items()
-        if key not in ("binsize", "span_bp", "regions", "track_shift", "track_binsize")
+        key: value for key, value in plan.attrs.items() if key not in ("binsize", "span_bp", "regions", "track_binsize")
     }
     attrs = kept | {
         "binsize": card.track_binsize,

@@ -78,7 +78,7 @@ def perturb_contacts(
     Only tiles that the edits can reach are computed anew; everywhere else the contacts after them are those before, to the bit.
     Where an edit moves sequence, the tiles behind it move along. That is exact if it moves by whole contact bins; otherwise what
     lies behind is compared up to one bin off, and a warning says so. So it does of edits of more than 1 % of a
-    track's signal, and of what :func:`epizarr.predict_contacts` warns of. Memory: the chromosome's tracks twice
+    track's signal, and of regions seen in training. Memory: the chromosome's tracks twice
     (:func:`epizarr.perturb.apply_edits`), and a prediction of the region in one piece.
 
     Parameters
@@ -144,6 +144,7 @@ def perturb_contacts(
         batch_size=batch_size,
         torch_threads=torch_threads,
         max_task_bytes=sys.maxsize,  # of blocks that are not predicted here
+        compares_tracks=False,  # a prediction does, once
     )
     locus = open_locus(plan.job, chrom, network.tracks)
     edited = apply_edits(locus.tracks, made, locus.facts(made, use=use or {}))
@@ -160,7 +161,7 @@ def perturb_contacts(
     _check_memory(locus, asked, max_bytes)
     group = group_path("perturbations", cell_type, network.binsize, name)
     create_store(home, assembly)
-    attrs = {key: value for key, value in plan.attrs.items() if key not in ("track_shift", "regions")} | {
+    attrs = {key: value for key, value in plan.attrs.items() if key != "regions"} | {
         "edits": json.dumps([str(edit) for edit in made]),
         "edited_share": json.dumps({key: round(share, 6) for key, share in edited.edited_share.items()}),
         "asked": region or "",

@@ -57,8 +57,13 @@ def plan_prediction(
     batch_size: int,
     torch_threads: int,
     max_task_bytes: int,
+    compares_tracks: bool = True,
 ) -> Plan:
-    """Check everything that can be refused, and say what is to be done; nothing is written."""
+    """Check everything that can be refused, and say what is to be done; nothing is written.
+
+    ``compares_tracks``: whether to read the tracks in the training regions and compare them with those of training, which takes
+    longer than the prediction of one locus.
+    """
     tile = checkpoint.n_bins if tile_bins is None else tile_bins
     overlap = tile // 4 if overlap_bins is None else overlap_bins
     network = checkpoint.network
@@ -101,7 +106,7 @@ def plan_prediction(
     unbound = [checkpoint.track_transforms[name] for name in checkpoint.tracks]
     transforms = bind_transforms(unbound, checkpoint.tracks, own_fits(signal, tracks["blacklisted"]))
     matches = match_record(checkpoint.tracks, transforms)
-    shifts = _track_shifts(checkpoint, assembly, signal, tracks["blacklisted"], transforms)
+    shifts = _track_shifts(checkpoint, assembly, signal, tracks["blacklisted"], transforms) if compares_tracks else {}
     for sentence in shift_warnings(shifts, cell_type):
         _LOG.warning("%s", sentence)
     sources = {name: source for name, source in chosen.items() if source not in (name, None)}

@@ -152,15 +152,15 @@ def attribution_figure(
         axis = axes[2 + 2 * index]
         values, edges = summed[index]
         for part, shade in ((np.maximum(values, 0), "#b2182b"), (np.minimum(values, 0), "#2166ac")):
-            axis.stairs(part, edges, fill=True, color=shade, linewidth=0)
+            axis.stairs(part, edges, fill=True, color=shade, linewidth=0.8)
         axis.axhline(0, color="#777777", linewidth=0.4)
         axis.set_ylim(-most, most)
         axis.set_yticks([])
         axis.text(-0.008, 0.5, "attribution", transform=axis.transAxes, ha="right", va="center", fontsize=7)
         axis.spines[["top", "right"]].set_visible(False)
-    for axis in axes:
-        for start, end in marks:
-            axis.axvspan(start / 1e6, end / 1e6, facecolor="none", edgecolor="#333333", linewidth=0.5, linestyle="--")
+    # On the tracks a mark would hide what lies under it.
+    for start, end in marks:
+        axes[0].axvspan(start / 1e6, end / 1e6, facecolor="none", edgecolor="#333333", linewidth=0.5, linestyle="--")
     _finish(axes, shown, title)
     return figure
 
