@@ -178,7 +178,7 @@ def remove_sites(
         changes = []
         for before, after in (predicted, true):
             with np.errstate(invalid="ignore", divide="ignore"):
-                expected = np.nanmean(before, axis=0)
+                expected = np.nansum(before, axis=0) / (~np.isnan(before)).sum(axis=0)
                 changes.append(np.log1p(after / expected) - np.log1p(before / expected))
         inside = np.arange(lo, hi)[:, None] + np.arange(n_diagonals) < hi
         counts = inside & (np.arange(n_diagonals) >= k0) & np.isfinite(changes[0]) & np.isfinite(changes[1])
