@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = version("epizarr")
 
 if TYPE_CHECKING:
+    from epizarr.attribute import attribute_contacts
     from epizarr.bands import band_from_stripes, square_from_band, stripes_from_band
     from epizarr.calibration import contact_interval
     from epizarr.cluster import open_client
@@ -33,13 +34,16 @@ if TYPE_CHECKING:
     from epizarr.io.export import export_contacts
     from epizarr.io.store import (
         grid_of,
+        open_attribution,
         open_contacts,
         open_evaluation,
+        open_perturbation,
         open_prediction,
         open_tracks,
         select,
     )
     from epizarr.metrics.spectrum import detail_ratio
+    from epizarr.perturbed import perturb_contacts
     from epizarr.predict import predict_contacts
     from epizarr.report.figures import contact_figure, distance_figure
     from epizarr.report.uncertainty_figures import uncertainty_figure
@@ -60,6 +64,8 @@ _PUBLIC = {
     "open_tracks": "epizarr.io.store",
     "open_prediction": "epizarr.io.store",
     "open_evaluation": "epizarr.io.store",
+    "open_perturbation": "epizarr.io.store",
+    "open_attribution": "epizarr.io.store",
     "grid_of": "epizarr.io.store",
     "select": "epizarr.io.store",
     "write_genome": "epizarr.simulate",
@@ -74,6 +80,8 @@ _PUBLIC = {
     "load_checkpoint": "epizarr.train",
     "train_model": "epizarr.train",
     "predict_contacts": "epizarr.predict",
+    "perturb_contacts": "epizarr.perturbed",
+    "attribute_contacts": "epizarr.attribute",
     "evaluate_run": "epizarr.evaluate",
     "write_report": "epizarr.evaluate",
     "calibrate_run": "epizarr.evaluate",

@@ -86,15 +86,31 @@ def blend_weights(n_chrom_bins: int, tile_bins: int, overlap_bins: int, phase_bi
     array([[1. , 1. , 0.9, 0.1],
            [0.1, 0.9, 1. , 1. ]])
     """
-    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins, phase_bins)
-    length = min(tile_bins, n_chrom_bins)
+    return crossfade(tile_starts(n_chrom_bins, tile_bins, overlap_bins, phase_bins), min(tile_bins, n_chrom_bins))
+
+
+def crossfade(starts: np.ndarray, length: int) -> np.ndarray:
+    """Weigh tiles of one length that cover a chromosome from its first bin to its last, wherever they begin.
+
+    Parameters
+    ----------
+    starts
+        First bin of each tile, ascending from 0, no two further apart than ``length``.
+    length
+        Length of the tiles in bins.
+
+    Returns
+    -------
+    As :func:`blend_weights`.
+    """
+    n_bins = int(starts[-1]) + length
     n_shared = starts[:-1] + length - starts[1:]  # between each two neighbours
     place = np.arange(length)
     weights = np.ones((len(starts), length))
     weights[1:] = np.minimum(weights[1:], (place + 1) / (n_shared[:, None] + 1))
     weights[:-1] = np.minimum(weights[:-1], (length - place) / (n_shared[:, None] + 1))
     weights = np.sin(np.pi / 2 * weights) ** 4
-    total = np.zeros(n_chrom_bins)
+    total = np.zeros(n_bins)
     for start, weight in zip(starts, weights, strict=True):
         total[start : start + length] += weight
     return weights / total[starts[:, None] + place]
@@ -139,3 +155,67 @@ def bins_needed(
     length = min(tile_bins, n_chrom_bins)
     touching = starts[tiles_touching(starts, length, lo, hi)]
     return int(touching[0]), int(touching[-1]) + length
+
+
+def reached_bins(lo: int, hi: int, *, stride: int, window: int, n_offsets: int) -> tuple[int, int]:
+    """Return the bins whose stripes can change of themselves when track bins ``[lo, hi)`` do; the core is left out.
+
+    Parameters
+    ----------
+    lo, hi
+        Changed track bins; ``lo == hi`` is a new junction before bin ``lo``.
+    stride, window, n_offsets
+        Of the network: track bins in a bin, track bins that a bin reads, half of them left of its start, length of a stripe.
+
+    Returns
+    -------
+    First and last (exclusive) bin, not cut at the chromosome's ends: those that read one of these track bins, or have a pixel
+    whose two bins lie on both sides of them.
+
+    Examples
+    --------
+    >>> reached_bins(700_000, 700_100, stride=100, window=14_000, n_offsets=100)
+    (6931, 7071)
+    """
+    left = window // 2
+    first, last = (lo - (window - left)) // stride + 1, -(-(hi + left) // stride)
+    margin = n_offsets // 2 + 1
+    return min(first, lo // stride - margin), max(last, -(-hi // stride) + margin)
+
+
+def replaced_tiles(
+    n_chrom_bins: int, touched: np.ndarray, shift: int, tile_bins: int, overlap_bins: int
+) -> tuple[np.ndarray, int, int, int]:
+    """Lay tiles on a chromosome of which a stretch became longer or shorter, so that all others keep what they see.
+
+    Tiles left of the stretch stay, those right of it move with the sequence, and the touched ones are laid anew between.
+
+    Parameters
+    ----------
+    n_chrom_bins, tile_bins, overlap_bins
+        As in :func:`tile_starts`, before the edit.
+    touched
+        Indices of the tiles that hold a reached bin, ascending; those between them count as touched.
+    shift
+        Bins by which the chromosome became longer.
+
+    Returns
+    -------
+    First bin of each tile after the edit, and their length; the first and last (exclusive) bin, before the edit, of what is laid
+    anew.
+
+    Examples
+    --------
+    >>> replaced_tiles(1000, np.array([1]), 50, tile_bins=400, overlap_bins=100)
+    (array([  0, 300, 350, 650]), 400, 300, 700)
+    """
+    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins)
+    length = min(tile_bins, n_chrom_bins)
+    first, last = int(touched[0]), int(touched[-1])
+    # What is laid anew must hold a tile.
+    while starts[last] + length - starts[first] + shift < tile_bins and (first > 0 or last < len(starts) - 1):
+        first, last = max(first - 1, 0), min(last + 1, len(starts) - 1)
+    lo, hi = int(starts[first]), int(starts[last]) + length
+    anew = hi - lo + shift
+    between = lo + tile_starts(anew, tile_bins, overlap_bins)
+    return np.concatenate([starts[:first], between, starts[last + 1 :] + shift]), min(tile_bins, anew), lo, hi

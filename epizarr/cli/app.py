@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from epizarr.cli import (
+    attribute,
     calibrate,
     check,
     config,
@@ -14,6 +15,7 @@ from epizarr.cli import (
     import_weights,
     info,
     ingest,
+    perturb,
     plot,
     predict,
     prefetch,
@@ -77,6 +79,8 @@ for module in (
     plot,
     view,
     calibrate,
+    attribute,
+    perturb,
     tracks,
 ):
     module.register(app)

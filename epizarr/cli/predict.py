@@ -102,7 +102,7 @@ def command(
             cell_type=cell_type,
             run=run,
             regions=region,
-            use=_pairs(use or []),
+            use=read_pairs(use or [], "--use"),
             without=without or [],
             out=out,
             tile_bins=tile_bins,
@@ -126,12 +126,12 @@ def command(
         stdout.print(f"{out or store}: {group}. Next: epizarr evaluate {out or store} --run {name} --cell-type {cell}")
 
 
-def _pairs(texts: list[str]) -> dict[str, str]:
-    """Read ``NAME=TRACK`` texts."""
+def read_pairs(texts: list[str], option: str) -> dict[str, str]:
+    """Read ``NAME=TRACK`` texts of an option."""
     pairs: dict[str, str] = {}
     for text in texts:
         name, equals, track = (part.strip() for part in text.partition("="))
         if not (name and equals and track) or name in pairs:
-            raise typer.BadParameter(f"{text!r}: needs NAME=TRACK, each NAME once, e.g. DNase=ATAC", param_hint="--use")
+            raise typer.BadParameter(f"{text!r}: needs NAME=TRACK, each NAME once, e.g. DNase=ATAC", param_hint=option)
         pairs[name] = track
     return pairs

@@ -10,9 +10,12 @@ from epizarr.nn.epiphany import Epiphany, Moments, NetworkConfig, bias_of_sd
 from epizarr.nn.inference import (
     NetworkGflop,
     StripeMoments,
+    blend_tiles,
+    differentiable,
     network_gflop,
     predict_moments,
     predict_stripes,
+    predict_tiles,
     prediction_bytes,
 )
 from epizarr.nn.losses import difference_sum, gaussian_nll_sum, masked_mse, squared_error_sum
@@ -28,7 +31,9 @@ __all__ = [
     "Precision",
     "StripeMoments",
     "bias_of_sd",
+    "blend_tiles",
     "difference_sum",
+    "differentiable",
     "gaussian_nll_sum",
     "is_shown",
     "lower_precision",
@@ -36,6 +41,7 @@ __all__ = [
     "network_gflop",
     "predict_moments",
     "predict_stripes",
+    "predict_tiles",
     "prediction_bytes",
     "squared_error_sum",
 ]

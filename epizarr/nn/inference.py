@@ -7,7 +7,7 @@ The core sees one tile at a time, so that a bin's stripe depends on the tile it 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -136,9 +136,88 @@ def predict_moments(
         raise TensorShapeError(
             f"prediction: tile_seeds has shape {tuple(tile_seeds.shape)}; needs a seed for each of {len(starts)} tiles."
         )
-    weights = blend_weights(n_chrom_bins, tile_bins, overlap_bins, phase_bins)
+    return predict_tiles(
+        model,
+        signal,
+        starts=starts,
+        weights=blend_weights(n_chrom_bins, tile_bins, overlap_bins, phase_bins),
+        first_bin=first_bin,
+        lo=lo,
+        hi=hi,
+        batch_size=batch_size,
+        trunk_bins=trunk_bins,
+        tile_seeds=tile_seeds,
+    )
+
+
+def predict_tiles(model: Epiphany, signal: Tensor, **placed: Any) -> StripeMoments:
+    """Predict stripes from tiles that lie anywhere: :func:`blend_tiles` in evaluation mode and without gradients.
+
+    The moments are on the signal's device.
+    """
+    with _evaluation(model):
+        mean, variance = blend_tiles(model, signal, **placed)
+    # A tensor born in inference mode is refused by autograd; a copy made outside is an ordinary one.
+    return StripeMoments(
+        mean.to(signal.device, copy=True), None if variance is None else variance.to(signal.device, copy=True)
+    )
+
+
+@contextmanager
+def differentiable(model: nn.Module) -> Iterator[None]:
+    """Let :func:`blend_tiles` be differentiated with respect to its signal, in evaluation mode.
+
+    cuDNN's LSTM has no backward pass in evaluation mode, so that torch's own LSTM runs instead, on CUDA more slowly.
+    Parameters need no gradient meanwhile, which would be computed and dropped.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    model.eval().requires_grad_(False)
+    try:
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        for module, is_training in modes:
+            module.training = is_training
+        for parameter, needs in wanted:
+            parameter.requires_grad_(needs)
+
+
+def blend_tiles(
+    model: Epiphany,
+    signal: Tensor,
+    *,
+    starts: np.ndarray,
+    weights: np.ndarray,
+    first_bin: int,
+    lo: int,
+    hi: int,
+    batch_size: int,
+    trunk_bins: int = 1000,
+    tile_seeds: Tensor | None = None,
+) -> StripeMoments:
+    """Run the trunk once and the tiles of a range in batches, and blend them; what prediction and attribution share.
+
+    Parameters
+    ----------
+    model
+        The network, in the mode that it is in.
+    signal
+        Tracks, shape (channel, track bin), from the window of ``first_bin`` to that of the last bin of the tiles that are needed.
+    starts, weights
+        Tiles of the whole chromosome: first bins, and weights (tile, bin of the tile).
+    first_bin, lo, hi, batch_size, trunk_bins, tile_seeds
+        As in :func:`predict_moments`.
+
+    Returns
+    -------
+    Moments, each (hi - lo, offset), on the network's device.
+    """
+    config = model.config
     length = weights.shape[1]
     tiles = tiles_touching(starts, length, lo, hi)
+    needed_lo, needed_hi = int(starts[tiles[0]]), int(starts[tiles[-1]]) + length
+    skipped = (needed_lo - first_bin) * config.stride
     parameter = next(model.parameters())
 
     def features_of(first: int, n_bins: int, seeds: Tensor | None = None) -> Tensor:
@@ -147,36 +226,32 @@ def predict_moments(
         cut = signal[None, :, begin : begin + config.input_length(n_bins)].to(parameter)
         return model.features(cut, n_bins, seeds=seeds)[0]
 
-    with _evaluation(model):
-        if tile_seeds is None:
-            features = parameter.new_empty(needed_hi - needed_lo, config.n_features)
-            for piece in range(0, len(features), trunk_bins):
-                n_bins = min(trunk_bins, len(features) - piece)
-                features[piece : piece + n_bins] = features_of(piece, n_bins)
+    if tile_seeds is None:
+        features = parameter.new_empty(needed_hi - needed_lo, config.n_features)
+        for piece in range(0, len(features), trunk_bins):
+            n_bins = min(trunk_bins, len(features) - piece)
+            features[piece : piece + n_bins] = features_of(piece, n_bins)
 
-        mean = parameter.new_zeros(hi - lo, config.n_offsets)
-        variance = torch.zeros_like(mean) if config.has_variance else None
-        # Batches of nearly equal size: a last batch of a few tiles would run at a fraction of the speed.
-        for batch in np.array_split(tiles, -(-len(tiles) // batch_size)):
-            first = starts[batch] - needed_lo
-            if tile_seeds is None:
-                of_tiles = features[torch.as_tensor(first[:, None] + np.arange(length), device=features.device)]
-            else:
-                seeds = [tile_seeds[tile : tile + 1] for tile in batch.tolist()]
-                pairs = zip(first.tolist(), seeds, strict=True)
-                of_tiles = torch.stack([features_of(place, length, seed) for place, seed in pairs])
-            predicted = model.moments(of_tiles)
-            for place, tile in enumerate(batch.tolist()):
-                begin, end = max(lo, int(starts[tile])), min(hi, int(starts[tile]) + length)
-                own = slice(begin - int(starts[tile]), end - int(starts[tile]))
-                weight = torch.as_tensor(weights[tile, own], device=mean.device, dtype=mean.dtype)[:, None]
-                mean[begin - lo : end - lo] += weight * predicted.mean[place, own]
-                if variance is not None and predicted.log_variance is not None:
-                    variance[begin - lo : end - lo] += weight * predicted.log_variance[place, own].exp()
-    # A tensor born in inference mode is refused by autograd; a copy made outside is an ordinary one.
-    return StripeMoments(
-        mean.to(signal.device, copy=True), None if variance is None else variance.to(signal.device, copy=True)
-    )
+    mean = parameter.new_zeros(hi - lo, config.n_offsets)
+    variance = torch.zeros_like(mean) if config.has_variance else None
+    # Batches of nearly equal size: a last batch of a few tiles would run at a fraction of the speed.
+    for batch in np.array_split(tiles, -(-len(tiles) // batch_size)):
+        first = starts[batch] - needed_lo
+        if tile_seeds is None:
+            of_tiles = features[torch.as_tensor(first[:, None] + np.arange(length), device=features.device)]
+        else:
+            seeds = [tile_seeds[tile : tile + 1] for tile in batch.tolist()]
+            pairs = zip(first.tolist(), seeds, strict=True)
+            of_tiles = torch.stack([features_of(place, length, seed) for place, seed in pairs])
+        predicted = model.moments(of_tiles)
+        for place, tile in enumerate(batch.tolist()):
+            begin, end = max(lo, int(starts[tile])), min(hi, int(starts[tile]) + length)
+            own = slice(begin - int(starts[tile]), end - int(starts[tile]))
+            weight = torch.as_tensor(weights[tile, own], device=mean.device, dtype=mean.dtype)[:, None]
+            mean[begin - lo : end - lo] += weight * predicted.mean[place, own]
+            if variance is not None and predicted.log_variance is not None:
+                variance[begin - lo : end - lo] += weight * predicted.log_variance[place, own].exp()
+    return StripeMoments(mean, variance)
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def _read_model(path: str, sha256: str, precision: Precision, device: Device) ->
 
 
 @contextmanager
-def _computing(settings: Settings) -> Iterator[None]:
+def computing(settings: Settings) -> Iterator[None]:
     """Run torch as the settings say: so many threads; a GPU for one task at a time, in float32 and not in TF32."""
     before = torch.get_num_threads()
     torch.set_num_threads(settings.torch_threads)
@@ -181,7 +181,7 @@ def _predict_rows(job: Job, first: int, last: int, end: int) -> dict[str, np.nda
         if member.draw is not None:
             seeds = torch.from_numpy(tile_seeds(job.dropout_seed, index, chrom_code, n_tiles))
         model = load_model(job, member)
-        with _computing(settings):
+        with computing(settings):
             moments = predict_moments(
                 model,
                 signal,

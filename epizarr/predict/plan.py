@@ -67,20 +67,22 @@ def plan_prediction(
     out: Place,
     tile_bins: int | None,
     overlap_bins: int | None,
-    tile_phase_bins: int,
+    tile_phase_bins: int = 0,
     batch_size: int,
     torch_threads: int,
-    precision: Precision,
-    device: Device,
+    precision: Precision = "float32",
+    device: Device = "cpu",
     max_task_bytes: int,
-    mc_dropout: int,
-    dropout_seed: int,
-    by_member: bool,
-    calibration: str | Path | None,
+    mc_dropout: int = 0,
+    dropout_seed: int = 0,
+    by_member: bool = False,
+    calibration: str | Path | None = None,
+    compares_tracks: bool = True,
 ) -> Plan:
     """Check everything that can be refused, and say what is to be done; nothing is written.
 
-    ``checkpoints`` make one prediction.
+    ``checkpoints`` make one prediction. ``compares_tracks``: whether to read the tracks in the training regions and compare them
+    with those of training, which takes longer than the prediction of one locus.
     """
     members = members_of(checkpoints, mc_dropout)
     checkpoint = checkpoints[0]  # in all but weights and seed, the others are like it
@@ -131,7 +133,7 @@ def plan_prediction(
     unbound = [checkpoint.track_transforms[name] for name in checkpoint.tracks]
     transforms = bind_transforms(unbound, checkpoint.tracks, own_fits(signal, tracks["blacklisted"]))
     matches = match_record(checkpoint.tracks, transforms)
-    shifts = _track_shifts(checkpoint, assembly, signal, tracks["blacklisted"], transforms)
+    shifts = _track_shifts(checkpoint, assembly, signal, tracks["blacklisted"], transforms) if compares_tracks else {}
     for sentence in shift_warnings(shifts, cell_type):
         _LOG.warning("%s", sentence)
     sources = {name: source for name, source in chosen.items() if source not in (name, None)}

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 import epizarr as ez
 from epizarr.cli import run
 from epizarr.ingest import load_manifest
-from epizarr.simulate import DEFAULT, RULES, MotifRule
+from epizarr.simulate import DEFAULT, RULES, MotifRule, simulate_world
 from epizarr.train import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -307,3 +307,23 @@ def test_seams__a_tiling_is_moved_to_where_it_does_not_repeat():
     study = load_study("seams")
     for tiling in study.tilings(200):
         assert 0 < tiling.phase_bins < tiling.tile_bins - tiling.overlap_bins
+
+
+@pytest.mark.slow
+def test_attribution__scores_its_questions(scored, tmp_path, monkeypatch):
+    study = load_study("attribution")
+    world = simulate_world(DEFAULT, 5, "SIM1")
+    assert study.auroc(np.array([3.0, 1.0, 2.0]), np.array([True, False, False])) == 1
+    assert study.auroc(np.array([1.0, 1.0]), np.array([True, False])) == 0.5
+    # An untrained network predicts no boundary.
+    monkeypatch.setattr(study, "is_predicted", lambda store, run, boundaries: np.ones(len(boundaries), dtype=bool))
+    store, checkpoint = Path(scored), Path(scored).parent / "run" / "best"
+    call = {"run": "run", "chroms": ["sim2"], "n_ranked": 2, "n_decoys": 2, "n_removed": 1}
+    results = study.compute(store, checkpoint, tmp_path / "effects.zarr", world, **call)
+    assert results.sizes["boundary"] == 2
+    assert ((results["by_attribution"] >= 0) & (results["by_attribution"] <= 1)).all()
+    assert np.isfinite(results["correlation"]).all()
+    # What sites do is there to be compared with: without them more passes the boundary.
+    assert float(np.nanmax(np.abs(results["true_change"]))) > 0.05
+    assert isinstance(study.plot(results), Figure)
+    assert "SIMULATED" in study.verdict(results)[0]

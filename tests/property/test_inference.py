@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epizarr.nn import Epiphany, Moments, NetworkConfig, predict_stripes
-from epizarr.tiles import bins_needed, blend_weights, tile_starts
+from epizarr.tiles import bins_needed, blend_weights, reached_bins, replaced_tiles, tile_starts
 
 CONFIG = NetworkConfig(
     n_tracks=1, n_offsets=3, stride=2, window=8, conv_channels=(2,), conv_kernels=(3,), adaptive_pool=2,
@@ -99,3 +99,35 @@ def test_predict_stripes__of_a_constant_core_is_constant(selection, batch_size):
         phase_bins=phase_bins,
     )
     torch.testing.assert_close(stripes, (1.0 + torch.arange(3.0)).expand(hi - lo, 3), rtol=1e-6, atol=0)
+
+
+@given(st.integers(5, 300), st.integers(2, 60), st.data())
+def test_replaced_tiles__keep_what_the_others_see(n_bins, tile_bins, data):
+    overlap = data.draw(st.integers(0, tile_bins // 2))
+    starts = tile_starts(n_bins, tile_bins, overlap)
+    length = min(tile_bins, n_bins)
+    first = data.draw(st.integers(0, len(starts) - 1))
+    last = data.draw(st.integers(first, len(starts) - 1))
+    shift = data.draw(st.integers(1 - min(n_bins, length), 40))
+    after, after_length, lo, hi = replaced_tiles(n_bins, np.array([first, last]), shift, tile_bins, overlap)
+    assert after[0] == 0
+    assert after[-1] + after_length == n_bins + shift
+    assert (np.diff(after) > 0).all()
+    assert (np.diff(after) <= after_length).all()
+    assert lo <= starts[first]
+    assert hi >= starts[last] + length
+    # Every tile outside of what is laid anew is there, at its place or moved with the sequence.
+    kept = {int(s) for s in starts if s + length <= lo} | {int(s) + shift for s in starts if s >= hi}
+    assert kept <= set(after.tolist())
+
+
+@given(st.integers(0, 5000), st.integers(0, 300), st.integers(1, 12), st.integers(1, 80), st.integers(1, 12))
+def test_reached_bins__are_those_that_read_or_span_the_stretch(lo, width, stride, window, n_offsets):
+    first, last = reached_bins(lo, lo + width, stride=stride, window=window, n_offsets=n_offsets)
+    bins = np.arange(lo // stride - 200, (lo + width) // stride + 200)
+    start = bins * stride - window // 2
+    reads = (start < lo + width) & (start + window > lo)
+    assert ((bins >= first) & (bins < last))[reads].all()
+    span = n_offsets // 2
+    beside = ((bins - span) * stride < lo) & ((bins + span) * stride > lo + width)
+    assert ((bins >= first) & (bins < last))[beside].all()
