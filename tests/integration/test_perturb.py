@@ -32,7 +32,7 @@ def locus_of(made, chrom):
     card = load_checkpoint(checkpoint)
     plan = plan_prediction(
         place_of(store),
-        card,
+        [card],
         cell_type="B",
         run="x",
         regions=None,
