@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from epizarr.cluster import open_client
     from epizarr.domains.insulation import insulation, insulation_boundaries
     from epizarr.errors import EpizarrError
-    from epizarr.evaluate import evaluate_run, write_report
+    from epizarr.evaluate import evaluate_run, realism_scores, write_report
     from epizarr.genome import Assembly, Region
     from epizarr.ingest import (
         assess_store,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         open_tracks,
         select,
     )
+    from epizarr.metrics.realism import ClassifierProtocol
+    from epizarr.metrics.realism_synthetic import synthetic_maps
     from epizarr.metrics.spectrum import detail_ratio
     from epizarr.predict import predict_contacts
     from epizarr.report.figures import contact_figure, distance_figure
@@ -69,7 +71,10 @@ _PUBLIC = {
     "predict_contacts": "epizarr.predict",
     "evaluate_run": "epizarr.evaluate",
     "write_report": "epizarr.evaluate",
+    "realism_scores": "epizarr.evaluate",
     "detail_ratio": "epizarr.metrics.spectrum",
+    "ClassifierProtocol": "epizarr.metrics.realism",
+    "synthetic_maps": "epizarr.metrics.realism_synthetic",
     "insulation": "epizarr.domains.insulation",
     "insulation_boundaries": "epizarr.domains.insulation",
     "export_contacts": "epizarr.io.export",
