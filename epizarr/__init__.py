@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = version("epizarr")
 
 if TYPE_CHECKING:
+    from epizarr.attribute import attribute_contacts
     from epizarr.bands import band_from_stripes, square_from_band, stripes_from_band
+    from epizarr.calibration import contact_interval
     from epizarr.cluster import open_client
+    from epizarr.domains.boundaries import boundary_agreement, domain_agreement, score_correlation
+    from epizarr.domains.differential import differential_domains, split_conserved
     from epizarr.domains.insulation import insulation, insulation_boundaries
+    from epizarr.domains.scores import domain_scores
+    from epizarr.domains.separation import tad_boundaries, tad_domains, tad_separation
+    from epizarr.domains.topdom import topdom, topdom_boundaries, topdom_domains
     from epizarr.errors import EpizarrError
-    from epizarr.evaluate import evaluate_run, realism_scores, write_report
+    from epizarr.evaluate import assess_uncertainty, calibrate_run, evaluate_run, realism_scores, write_report
     from epizarr.genome import Assembly, Region
     from epizarr.ingest import (
         assess_store,
@@ -27,17 +34,20 @@ if TYPE_CHECKING:
     from epizarr.io.export import export_contacts
     from epizarr.io.store import (
         grid_of,
+        open_attribution,
         open_contacts,
         open_evaluation,
+        open_perturbation,
         open_prediction,
         open_tracks,
         select,
     )
     from epizarr.metrics.realism import ClassifierProtocol
-    from epizarr.metrics.realism_synthetic import synthetic_maps
     from epizarr.metrics.spectrum import detail_ratio
+    from epizarr.perturbed import perturb_contacts
     from epizarr.predict import predict_contacts
     from epizarr.report.figures import contact_figure, distance_figure
+    from epizarr.report.uncertainty_figures import uncertainty_figure
     from epizarr.report.variables import variables_figure
     from epizarr.simulate import open_truth, write_genome
     from epizarr.train import load_checkpoint, load_config, train_model
@@ -55,6 +65,8 @@ _PUBLIC = {
     "open_tracks": "epizarr.io.store",
     "open_prediction": "epizarr.io.store",
     "open_evaluation": "epizarr.io.store",
+    "open_perturbation": "epizarr.io.store",
+    "open_attribution": "epizarr.io.store",
     "grid_of": "epizarr.io.store",
     "select": "epizarr.io.store",
     "write_genome": "epizarr.simulate",
@@ -69,19 +81,36 @@ _PUBLIC = {
     "load_checkpoint": "epizarr.train",
     "train_model": "epizarr.train",
     "predict_contacts": "epizarr.predict",
+    "perturb_contacts": "epizarr.perturbed",
+    "attribute_contacts": "epizarr.attribute",
     "evaluate_run": "epizarr.evaluate",
     "write_report": "epizarr.evaluate",
     "realism_scores": "epizarr.evaluate",
+    "calibrate_run": "epizarr.evaluate",
+    "assess_uncertainty": "epizarr.evaluate",
+    "contact_interval": "epizarr.calibration",
     "detail_ratio": "epizarr.metrics.spectrum",
     "ClassifierProtocol": "epizarr.metrics.realism",
-    "synthetic_maps": "epizarr.metrics.realism_synthetic",
     "insulation": "epizarr.domains.insulation",
     "insulation_boundaries": "epizarr.domains.insulation",
     "export_contacts": "epizarr.io.export",
+    "tad_separation": "epizarr.domains.separation",
+    "tad_boundaries": "epizarr.domains.separation",
+    "tad_domains": "epizarr.domains.separation",
+    "topdom": "epizarr.domains.topdom",
+    "topdom_boundaries": "epizarr.domains.topdom",
+    "topdom_domains": "epizarr.domains.topdom",
+    "differential_domains": "epizarr.domains.differential",
+    "split_conserved": "epizarr.domains.differential",
+    "domain_scores": "epizarr.domains.scores",
+    "boundary_agreement": "epizarr.domains.boundaries",
+    "domain_agreement": "epizarr.domains.boundaries",
+    "score_correlation": "epizarr.domains.boundaries",
     "contact_figure": "epizarr.report.figures",
     "distance_figure": "epizarr.report.figures",
     "variables_figure": "epizarr.report.variables",
     "region_figure": "epizarr.view.figure",
+    "uncertainty_figure": "epizarr.report.uncertainty_figures",
     "open_client": "epizarr.cluster",
 }
 

@@ -268,7 +268,7 @@ def band_from_pixels(
     keep = (row >= 0) & (row < n_bins) & (k < n_diagonals)
     flat = row[keep] * n_diagonals + k[keep]
     summed = np.bincount(flat, weights=np.asarray(value, dtype=np.float64)[keep], minlength=n_bins * n_diagonals)
-    return summed.reshape(n_bins, n_diagonals)
+    return summed.reshape(n_bins, n_diagonals).astype(np.float64, copy=False)  # bincount of nothing is an integer
 
 
 def coarsen_band(band: np.ndarray, factor: int, how: Literal["mean", "sum"]) -> np.ndarray:

@@ -125,8 +125,12 @@ def main() -> None:
     parser.add_argument("--cell-type", required=True, help="cell type whose maps are scored")
     parser.add_argument("--runs", nargs="+", required=True, help="runs that predicted it")
     parser.add_argument("--predictions", type=Path, help="store that holds the predictions, if another one")
-    parser.add_argument("--truth", type=Path, help="of a simulated cell type: OUT/CELL_TYPE, which the replicate is drawn from")
-    parser.add_argument("--judge", type=Path, help="checkpoint of an adversarial run, whose discriminator gives a score")
+    parser.add_argument(
+        "--truth", type=Path, help="of a simulated cell type: OUT/CELL_TYPE, which the replicate is drawn from"
+    )
+    parser.add_argument(
+        "--judge", type=Path, help="checkpoint of an adversarial run, whose discriminator gives a score"
+    )
     parser.add_argument("--out", type=Path, default=Path("realism"), help="folder for the table and the figure")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

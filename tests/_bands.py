@@ -12,7 +12,11 @@ from epizarr.genome import BinGrid
 
 def band_array(values: np.ndarray, grid: BinGrid, name: str = "ice") -> xr.DataArray:
     """Band of a whole genome with the attribute by which its bins are known."""
-    text = {"assembly": grid.assembly.name, "binsize": grid.binsize, "chroms": dict(grid.assembly)}
+    text = {
+        "assembly": grid.assembly.name,
+        "binsize": int(grid.binsize),
+        "chroms": {c: int(n) for c, n in grid.assembly},
+    }
     return xr.DataArray(values, dims=("bin", "diagonal"), name=name, attrs={"bin_grid": json.dumps(text)})
 
 

@@ -199,13 +199,20 @@ def write_contacts(
 
 
 def write_prediction(
-    path: Path, cell_type: str, run: str, band: np.ndarray, *, grid: BinGrid | None = None, target: str = "ice"
+    path: Path,
+    cell_type: str,
+    run: str,
+    band: np.ndarray,
+    *,
+    grid: BinGrid | None = None,
+    target: str = "ice",
+    transform: str = "{}",
 ) -> Path:
-    """Write a prediction's group as if a model trained on cell type A had made it."""
+    """Write a prediction's group as if a model trained on cell type A had made it; ``transform`` is JSON."""
     grid = grid or ASSEMBLY.bins(BINSIZE)
     group = group_path("predictions", cell_type, grid.binsize, run)
     said = {
-        "transform": "{}",
+        "transform": transform,
         "checkpoint_sha256": "0",
         "input_id": "0",
         "tracks": "[]",
@@ -248,7 +255,12 @@ def blacklist() -> np.ndarray:
 
 
 def write_checkpoint(
-    run_dir: Path, *, transform: str = "obs_over_exp_log1p", seed: int = 0, match: str = "none"
+    run_dir: Path,
+    *,
+    transform: str = "obs_over_exp_log1p",
+    seed: int = 0,
+    match: str = "none",
+    network: NetworkConfig = NETWORK,
 ) -> Path:
     """Write a checkpoint of an untrained network, with transforms fitted on cell type A; returns ``RUNDIR/best``."""
     signal = draw_signal(0)
@@ -258,9 +270,9 @@ def write_checkpoint(
     lo, hi = grid.region_extent(ASSEMBLY.region(SPLITS["train"][0]))
     expected = mean_of_sums(*diagonal_sums(mask_band(band, good, MIN_DIAGONAL)[lo:hi]))
     torch.manual_seed(seed)
-    model = Epiphany(NETWORK)
+    model = Epiphany(network)
     card = ModelCard(
-        network=NETWORK,
+        network=network,
         tracks=TRACKS,
         track_binsize=TRACK_BINSIZE,
         binsize=BINSIZE,
@@ -290,7 +302,7 @@ def predict_in_small_blocks(store: str, checkpoint: str, out: str) -> None:
 
     It lies here and not in the test's module because each killed child imports the module it comes from.
     """
-    import epizarr.predict as module
+    from epizarr.predict import plan, predict_contacts
 
-    module.BLOCK_BINS = BAND_ROWS
-    module.predict_contacts(store, checkpoint, cell_type="B", out=out, n_threads=1)
+    plan.BLOCK_BINS = BAND_ROWS
+    predict_contacts(store, checkpoint, cell_type="B", out=out, n_threads=1)

@@ -45,7 +45,8 @@ def command(
 ) -> None:
     """Score a prediction and the baselines on regions that the model has not seen; print a table, write a report."""
     from epizarr.evaluate import evaluate_run, write_report
-    from epizarr.report.html import format_score
+    from epizarr.evaluate.intervals import SCORES, advantage_notes, interval_note, score_interval
+    from epizarr.report.html import format_interval, format_score
 
     with client_for(cluster, threads) as client, progress_bar("evaluate") as update:
         scores = evaluate_run(
@@ -63,16 +64,19 @@ def command(
             take_over=take_over,
         ).load()
     n_pixels = int(scores["n_pixels"].sum())
-    columns = ["mean_pearson", "mean_spearman", "mse", "skill"]
-    rows = [
-        [str(name), *(format_score(float(scores[column][index]), 4) for column in columns), n_pixels]
-        for index, name in enumerate(scores["predictor"].values)
-    ]
+    rows: list[list[str | int]] = []
+    for index, name in enumerate(scores["predictor"].values):
+        rows.append([str(name), *(format_score(float(scores[score][index]), 4) for score in SCORES), n_pixels])
+        within = [format_interval(*score_interval(scores, score, index)) for score in SCORES]
+        if any(within):
+            rows.append(["  95 % interval", *within, ""])
     print_table(
         ["predictor", "Pearson", "Spearman", "MSE", "skill", "pixels"],
         rows,
         title=", ".join(json.loads(scores.attrs["regions"])),
     )
+    for note in (interval_note(scores), *advantage_notes(scores)):
+        stdout.print(note, markup=False)
     for note in json.loads(scores.attrs["notes"]):
         stdout.print(note, markup=False)
     path = write_report(

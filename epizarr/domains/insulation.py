@@ -17,10 +17,10 @@ from epizarr.domains.regions import (
     Regions,
     bin_coords,
     check_reach,
+    chosen_windows,
     read_regions,
     region_extents,
     touched_bins,
-    windows_in_bins,
 )
 from epizarr.genome import grid_of
 
@@ -58,8 +58,8 @@ def insulation(
 
     Returns
     -------
-    Dataset with dims ``("window", "bin")`` and coordinates ``window`` (bp), ``bin`` (id), ``chrom`` (name), ``start``, ``end``
-    (bp); the bins of the regions in their order.
+    Dataset with dims ``("window", "bin")`` and coordinates ``window`` (bp), ``bin`` (id), ``region`` (index), ``chrom`` (name),
+    ``start``, ``end`` (bp); the bins of the regions in their order.
 
     ``score``
         log2 of the mean over the region's median; NaN where no pixel is valid or the mean is 0.
@@ -79,7 +79,7 @@ def insulation(
 
     Notes
     -----
-    Computed when called, region by region: memory is four times a region's band of 2 W - 1 diagonals in float64 (40 MB for a
+    Computed when called, region by region: memory is five times a region's band of 2 W - 1 diagonals in float64 (50 MB for a
     human chromosome of 25,000 bins and W = 25).
 
     Examples
@@ -88,7 +88,7 @@ def insulation(
     >>> ez.insulation(contacts.ice, [100_000, 250_000])  # doctest: +SKIP
     """
     grid = grid_of(band)
-    windows = windows_in_bins(windows_bp, grid.binsize, "insulation")
+    windows = [w // grid.binsize for w in chosen_windows(windows_bp, "insulation", grid.binsize)]
     largest = (band.sizes["diagonal"] + 1) // 2
     check_reach(
         f"insulation with a window of {max(windows) * grid.binsize:,} bp",
@@ -100,7 +100,7 @@ def insulation(
     scores, counts = [], []
     for region in read_regions(band, extents, 2 * max(windows) - 1):
         score, n_valid = insulation_scores(region.values, windows, min_diagonal=min_diagonal)
-        near = bad_distance(~touched_bins(region.values)) < min_bad_distance
+        near = bad_distance(~touched_bins(~np.isnan(region.values))) < min_bad_distance
         scores.append(np.where(near, np.nan, score))
         counts.append(n_valid)
     n_valid = np.concatenate(counts, axis=1)

@@ -100,35 +100,45 @@ def check_reach(what: str, needed: int, band: xr.DataArray, largest: str) -> Non
 
 
 def bin_coords(grid: BinGrid, extents: Sequence[tuple[str, int, int]]) -> dict[str, tuple[str, np.ndarray]]:
-    """Coordinates along ``bin`` of the regions' bins, in the regions' order: bin id, chromosome's name, start and end in bp."""
+    """Coordinates of the regions' bins, in order: bin id, index of the region, name of the chromosome, start and end (bp)."""
     ids = np.concatenate([np.arange(lo, hi) for _, lo, hi in extents])
     code, start, end = grid.locate(ids)
-    names = np.array(grid.assembly.chrom_names, dtype=object)
-    return {"bin": ("bin", ids), "chrom": ("bin", names[code]), "start": ("bin", start), "end": ("bin", end)}
+    return {
+        "bin": ("bin", ids),
+        "region": ("bin", np.repeat(np.arange(len(extents)), [hi - lo for _, lo, hi in extents])),
+        "chrom": ("bin", np.array(grid.assembly.chrom_names, dtype=object)[code]),
+        "start": ("bin", start),
+        "end": ("bin", end),
+    }
 
 
-def windows_in_bins(windows_bp: int | Sequence[int], binsize: int, what: str) -> list[int]:
-    """Windows in bins, in the order given.
+def chosen_windows(windows: int | Sequence[int], what: str, multiple_of: int = 1) -> list[int]:
+    """Windows as a list, in the order given.
 
     Raises
     ------
     ValueError
-        If there is none, one repeats, or one is not a positive multiple of ``binsize``.
+        If there is none, one repeats, or one is not a positive multiple of ``multiple_of``.
     """
-    given = [int(w) for w in np.atleast_1d(np.asarray(windows_bp))]
-    wrong = [w for w in given if w <= 0 or w % binsize]
-    if wrong or not given or len(set(given)) < len(given):
-        raise ValueError(
-            f"{what}: windows {given} bp; each must be a positive multiple of the bin size ({binsize:,} bp) and be given once"
-            f"{f', and {wrong} are not' if wrong else ''}."
+    given = [int(w) for w in np.atleast_1d(np.asarray(windows))]
+    if not given or len(set(given)) < len(given) or any(w <= 0 or w % multiple_of for w in given):
+        needed = (
+            f"a positive multiple of the bin size ({multiple_of:,} bp)"
+            if multiple_of > 1
+            else "a number of bins above 0"
         )
-    return [w // binsize for w in given]
+        raise ValueError(f"{what}: windows {given}; give at least one, each {needed} and once only.")
+    return given
 
 
-def touched_bins(values: np.ndarray) -> np.ndarray:
-    """Which bins have a pixel that is not missing, as its first or second bin; bool, one a row of the band."""
-    known = ~np.isnan(values)
-    touched = known.any(axis=1)
-    for k in range(1, min(values.shape)):
-        touched[k:] |= known[:-k, k]
+def touched_bins(pixels: np.ndarray) -> np.ndarray:
+    """Which bins have a pixel, as its first or second bin, among those of a band that are True; bool, one a row."""
+    touched = np.asarray(pixels.any(axis=1))
+    for k in range(1, min(pixels.shape)):
+        touched[k:] |= pixels[:-k, k]
     return touched
+
+
+def with_contacts(values: np.ndarray) -> np.ndarray:
+    """Which bins of a region have a contact that is neither 0 nor missing; bool, one a row."""
+    return touched_bins(np.nan_to_num(values) != 0)

@@ -295,7 +295,9 @@ def inputs_id(prediction: xr.Dataset, maps: Sequence[Maps], truths: Sequence[dic
     """Hash of all that is compared: a changed input makes another evaluation, a track that is not used does not."""
     content: list[Any] = [prediction.attrs["checkpoint_sha256"], prediction.attrs["input_id"]]
     content += [prediction.attrs["settings"], prediction.attrs["regions"], [truth.get("simulated") for truth in truths]]
-    content += [prediction.attrs[name] for name in ("track_sources", "missing_tracks") if name in prediction.attrs]
+    content += [
+        prediction.attrs[name] for name in ("members", "track_sources", "missing_tracks") if name in prediction.attrs
+    ]
     for source in maps:
         contacts = open_contacts(source.store, source.cell_type, source.binsize)
         tracks = open_tracks(source.store, source.cell_type, source.track_binsize)

@@ -11,6 +11,7 @@ import xarray as xr
 
 from epizarr.bands import mask_band, stripe_margins
 from epizarr.errors import StoreError
+from epizarr.evaluate.intervals import SCORES, advantage_notes, interval_note, score_interval
 from epizarr.evaluate.maps import (
     Maps,
     Rows,
@@ -25,7 +26,7 @@ from epizarr.io.files import replace_file
 from epizarr.io.group_choice import find_prediction
 from epizarr.io.places import Place, StorePath, place_of
 from epizarr.io.store import group_path, open_evaluation, read_region
-from epizarr.metrics.correlation import score_by_distance
+from epizarr.metrics.correlation import MIN_PIXELS, score_by_distance
 from epizarr.report.figures import (
     MapWindow,
     TrackPanel,
@@ -34,7 +35,7 @@ from epizarr.report.figures import (
     figure_png,
     value_label,
 )
-from epizarr.report.html import Page, Picture, Section, Table, format_score, render_page
+from epizarr.report.html import Page, Picture, Section, Table, format_interval, format_score, render_page
 from epizarr.transforms import Transform
 
 #: Width of a drawn window, and how many there are at most.
@@ -219,22 +220,26 @@ def _score_section(scores: xr.Dataset, regions: Sequence[Region]) -> Section:
     total = int(scores["n_pixels"].sum())
     rows = []
     for index, predictor in enumerate(scores["predictor"].values):
-        values = [float(scores[name][index]) for name in ("mean_pearson", "mean_spearman", "mse", "skill")]
-        rows.append(
-            [str(predictor), *(format_score(v, 3 if i != 2 else 4) for i, v in enumerate(values)), f"{total:,}"]
-        )
+        cells = []
+        for name in SCORES:
+            digits = 4 if name == "mse" else 3
+            # A line may end before an interval, not in it.
+            within = format_interval(*score_interval(scores, name, index), digits).replace(" ", "\N{NO-BREAK SPACE}")
+            cells.append(format_score(float(scores[name][index]), digits) + (f" ({within})" if within else ""))
+        rows.append([str(predictor), *cells, f"{total:,}"])
     bp = sum(region.length for region in regions)
     table = Table(
         "",
         ["predictor", "Pearson", "Spearman", "MSE", "skill", "pixels"],
         rows,
-        "Point values. Pearson and Spearman: computed at each distance over the pixels of all regions, then averaged over "
-        "distances. Skill: 1 − MSE / MSE of the training mean. All are scored on the same pixels, after the target's "
-        "transform. n/a: undefined.",
+        f"{interval_note(scores)} Pearson and Spearman: computed at each distance over the pixels of all regions, where at "
+        f"least {MIN_PIXELS} count, then averaged over distances. Skill: 1 − MSE / MSE of the training mean. All are scored "
+        "on the same pixels, after the target's transform. n/a: undefined.",
         emphasised=[0],
     )
     listed = ", ".join(str(region) for region in regions[:8]) + (" …" if len(regions) > 8 else "")
-    return Section("Scores", [f"Scored on {bp / 1e6:,.1f} Mb: {listed}."], [table])
+    scored_on = f"Scored on {bp / 1e6:,.1f} Mb: {listed}."
+    return Section("Scores", [scored_on, *advantage_notes(scores)], [table])
 
 
 def _distance_section(scores: xr.Dataset) -> Section:

@@ -1,15 +1,16 @@
 """Scores of a prediction and of the baselines on held-out regions, written into the store.
 
 All maps are compared after the target's transform, on the same pixels: those where the observed map and every predictor have
-a value. Baselines are fitted on the training regions of the training cell types, and choose what they have to choose on the
-validation regions, as the network did.
+a value. A correlation needs :data:`epizarr.metrics.correlation.MIN_PIXELS` pixels of a diagonal. The mean scores have confidence
+intervals (:mod:`epizarr.evaluate.intervals`). Baselines are fitted on the training regions of the training cell types, and choose
+what they have to choose on the validation regions, as the network did.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -28,6 +29,7 @@ from epizarr.evaluate.ceilings import (
     find_truths,
     replicate_key,
 )
+from epizarr.evaluate.intervals import MapMoments, describe, intervals, plan_intervals
 from epizarr.evaluate.maps import (
     Maps,
     Rows,
@@ -66,7 +68,7 @@ from epizarr.metrics.baselines import (
     pixel_features,
 )
 from epizarr.metrics.ceiling import replicate_ceiling
-from epizarr.metrics.correlation import DistanceCorrelations, DistanceScores, score_by_distance, skill
+from epizarr.metrics.correlation import MIN_PIXELS, DistanceCorrelations, DistanceScores, skill
 from epizarr.schema import GROUPS
 
 PREDICTION, INSULATION, RIDGE = "prediction", "CTCF insulation", "ridge"
@@ -82,8 +84,6 @@ _TRUTHS = {
     TRACK_CEILING: "mean of the simulator's noise-free contacts over redraws of what the tracks leave open, scaled likewise: "
     "the best that a predictor from the tracks could do",
 }
-
-_Scores = TypeVar("_Scores", bound=DistanceCorrelations)
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,7 @@ def evaluate_run(
         if not _is_to_do(home, group, attrs, overwrite):
             return open_evaluation(home, cell_type, run, maps.binsize)
         splits = {name: _parse(maps.assembly, trained_on["splits"][name]) for name in ("train", "validation")}
+        plan, cells = plan_intervals(maps, scored)
         blocks = region_rows(maps.grid, scored)
         n_fits = sum(len(region_rows(source.grid, r)) for source in sources for r in splits.values())
         replicates, no_ceiling = find_replicates(maps)
@@ -217,7 +218,8 @@ def evaluate_run(
             total = {name: np.sum([block[name] for block in sums], axis=0) for name in references.keys}
             scales = {name: depth_scale(*pair) for name, pair in total.items()}
             tasks = [replace(t, scales=scales) for t in tasks]
-        scores, ceiling, n_observed = _score(tasks, n_passes, ticker, workers)
+        moments, ceiling, n_observed = _score(tasks, cells, n_passes, ticker, workers)
+        scores = {name: found.scores() for name, found in moments.items()}
         notes = _notes(maps, scored, splits, scores[PREDICTION], n_observed, trained_on)
         notes += source_notes + missing + no_ceiling
         about = {PREDICTION: f"run {run!r}", **{fit.name: fit.about for fit in fits}}
@@ -237,7 +239,9 @@ def evaluate_run(
                 maps.variable, {name: float(total[replicate_key(name)][1].sum()) for name in replicates}
             )
         found = _arrays(maps, rows, scores)
-        _write(home, group, found, attrs, {"predictors": json.dumps(about), "notes": json.dumps(notes)})
+        found |= intervals(plan, moments, list(rows), prediction=PREDICTION, reference=TRAINING_MEAN)
+        late = {"predictors": json.dumps(about), "notes": json.dumps(notes), "bootstrap": describe(plan)}
+        _write(home, group, found, attrs, late)
     return open_evaluation(home, cell_type, run, maps.binsize)
 
 
@@ -311,10 +315,13 @@ def _n_passes(blocks: Sequence[Rows], n_diagonals: int, n_references: int) -> in
 
 
 def _score(
-    tasks: Sequence[_ScoreTask], n_passes: int, ticker: "_Ticker", workers: dict[str, Any]
-) -> tuple[dict[str, DistanceScores], DistanceCorrelations | None, int]:
-    """Scores of each predictor; the replicates' ceiling; the number of observed pixels, whether or not all have a value there."""
-    parts: list[dict[str, DistanceScores]] = []
+    tasks: Sequence[_ScoreTask], cells: np.ndarray, n_passes: int, ticker: "_Ticker", workers: dict[str, Any]
+) -> tuple[dict[str, MapMoments], DistanceCorrelations | None, int]:
+    """Moments of each predictor; the replicates' ceiling; the number of observed pixels, whether or not all have a value there.
+
+    ``cells`` has the cell of each row of the tasks, strung together.
+    """
+    parts: list[dict[str, MapMoments]] = []
     ceilings: list[DistanceCorrelations] = []
     replicates = [replicate_key(name) for name in tasks[0].references.replicates]
     n_observed = 0
@@ -331,20 +338,22 @@ def _score(
         observed = values.pop("observed")
         of_replicates = [values.pop(key) for key in replicates]
         if of_replicates:
-            ceilings.append(replicate_ceiling(*of_replicates, depth="merged", best="truth"))
-        parts.append({name: score_by_distance(band, observed) for name, band in values.items()})
-    scores = {name: _joined([part[name] for part in parts]) for name in parts[0]}
-    if not scores[PREDICTION].n_pixels.any():
+            ceilings.append(replicate_ceiling(*of_replicates, min_pixels=MIN_PIXELS))
+        parts.append({name: MapMoments.of(band, observed, cells) for name, band in values.items()})
+    moments = {name: MapMoments.joined(part[name] for part in parts) for name in parts[0]}
+    if not moments[PREDICTION].pairs.n.any():
         raise StoreError(
             f"no pixel can be compared: {n_observed:,} are observed in the regions, and none of them is predicted. Predict these "
             "regions, or evaluate others."
         )
-    return scores, _joined(ceilings) if ceilings else None, n_observed
+    return moments, _joined(ceilings) if ceilings else None, n_observed
 
 
-def _joined(parts: Sequence[_Scores]) -> _Scores:
-    """Scores of groups of diagonals, in one."""
-    return type(parts[0])(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(parts[0])))
+def _joined(parts: Sequence[DistanceCorrelations]) -> DistanceCorrelations:
+    """Ceilings of groups of diagonals, in one."""
+    return DistanceCorrelations(
+        *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(DistanceCorrelations))
+    )
 
 
 def _compare_block(task: _ScoreTask) -> tuple[dict[str, np.ndarray], int]:

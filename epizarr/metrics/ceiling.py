@@ -29,7 +29,9 @@ Depth = Literal["replicate", "merged"]
 Best = Literal["experiment", "truth"]
 
 
-def replicate_ceiling(*replicates: np.ndarray, depth: Depth = "merged", best: Best = "truth") -> DistanceCorrelations:
+def replicate_ceiling(
+    *replicates: np.ndarray, depth: Depth = "merged", best: Best = "truth", min_pixels: int = 2
+) -> DistanceCorrelations:
     """Ceiling of the correlation with an observed map, from its replicates.
 
     Parameters
@@ -43,6 +45,8 @@ def replicate_ceiling(*replicates: np.ndarray, depth: Depth = "merged", best: Be
     best
         Whose score is the ceiling: a second ``"experiment"`` of that depth (the reliability itself), or the noise-free
         ``"truth"`` (its square root). A good prediction may pass the first, none should pass the second but by chance.
+    min_pixels
+        A diagonal with fewer pixels has no ceiling.
 
     Returns
     -------
@@ -74,7 +78,7 @@ def replicate_ceiling(*replicates: np.ndarray, depth: Depth = "merged", best: Be
         raise ValueError(f"replicates have the shapes {[band.shape for band in replicates]}; all must be equal.")
     counts = ~np.any([np.isnan(band) for band in replicates], axis=0)
     common = [np.where(counts, band, np.nan) for band in replicates]
-    pairs = [score_by_distance(first, second) for first, second in combinations(common, 2)]
+    pairs = [score_by_distance(first, second, min_pixels=min_pixels) for first, second in combinations(common, 2)]
     n_fold = len(replicates) if depth == "merged" else 1
     pearson, spearman = (
         _ceiling(np.mean([getattr(pair, name) for pair in pairs], axis=0), n_fold, best)

@@ -2,16 +2,23 @@
 
 Contacts fall a hundredfold within 1 Mb, so a correlation over all pixels mostly measures that both maps know the decay.
 Everything here is computed per diagonal, pooled over the pixels of all regions, and then averaged over diagonals. A pixel
-counts where both bands have a value. A correlation is undefined (NaN, printed "n/a") where fewer than two pixels count or
-one of the maps is constant.
+counts where both bands have a value. A correlation is undefined (NaN, printed "n/a") where too few pixels count or one of the
+maps is constant.
 
-Source: PUBLISHED_EPIPHANY, section 5 ("computed per genomic distance and averaged over distances").
+Two conventions are in print. Ours: masked pixels count nowhere, diagonals from ``min_diagonal`` on, at least
+:data:`MIN_PIXELS` of them. ``as-published``: all offsets, and a missing contact is a contact of 0 (:func:`as_published`).
+
+Source: Yang et al. 2023, doi:10.1186/s13059-023-02934-9 ("computed as a function of genomic distance from the diagonal").
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
+
+from epizarr.metrics.moments import PairMoments, RankMoments
+
+#: A diagonal with fewer valid pixels has no correlation in an evaluation: chance would rule it.
+MIN_PIXELS = 100
 
 
 @dataclass(frozen=True)
@@ -62,13 +69,15 @@ class DistanceScores(DistanceCorrelations):
         return float(self.squared_error.sum()) / total if total else float("nan")
 
 
-def score_by_distance(prediction: np.ndarray, observed: np.ndarray) -> DistanceScores:
+def score_by_distance(prediction: np.ndarray, observed: np.ndarray, *, min_pixels: int = 2) -> DistanceScores:
     """Score a band against another, each column on its own.
 
     Parameters
     ----------
     prediction, observed
         Bands of equal shape (rows, diagonal), NaN where a pixel does not count. Rows of several regions may be stacked.
+    min_pixels
+        A diagonal with fewer pixels has no correlation; its errors count all the same.
 
     Returns
     -------
@@ -87,27 +96,71 @@ def score_by_distance(prediction: np.ndarray, observed: np.ndarray) -> DistanceS
     """
     if prediction.shape != observed.shape:
         raise ValueError(f"prediction has shape {prediction.shape} and observed {observed.shape}; both must be equal.")
-    n_diagonals = observed.shape[1]
-    n_pixels = np.zeros(n_diagonals, dtype=np.int64)
-    pearson, spearman = np.full(n_diagonals, np.nan), np.full(n_diagonals, np.nan)
-    squared_error = np.zeros(n_diagonals)
-    for k in range(n_diagonals):
-        x, y = prediction[:, k].astype(np.float64), observed[:, k].astype(np.float64)
-        both = ~(np.isnan(x) | np.isnan(y))
-        x, y = x[both], y[both]
-        n_pixels[k] = len(x)
-        squared_error[k] = np.square(x - y).sum()
-        # Asked of the values, not of their variance: rounding gives a constant column a variance above 0.
-        if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-            continue
-        pearson[k] = _pearson(x, y)
-        spearman[k] = _pearson(rankdata(x), rankdata(y))
-    return DistanceScores(n_pixels, pearson, spearman, squared_error)
+    one_block = np.zeros(len(observed), dtype=np.int64)
+    pairs = PairMoments.of_rows(prediction, observed, one_block, 1)
+    return scores_of(pairs, RankMoments.of_columns(prediction, observed, one_block, 1), min_pixels=min_pixels)
 
 
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    return float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
+def scores_of(pairs: PairMoments, ranks: RankMoments, *, min_pixels: int = 2) -> DistanceScores:
+    """Scores by distance from the moments (block, diagonal) of a band and another, all blocks pooled."""
+    every = np.ones((1, len(pairs.n)))
+    pooled = pairs.weighted(every)
+    return DistanceScores(
+        pooled.n[0].astype(np.int64),
+        pooled.pearson(min_pixels)[0],
+        ranks.spearman(every, min_pixels)[0],
+        pooled.squared_error[0],
+    )
+
+
+def score_by_chromosome(
+    prediction: np.ndarray, observed: np.ndarray, chrom: np.ndarray, *, min_pixels: int = MIN_PIXELS
+) -> dict[int, DistanceScores]:
+    """Score each chromosome on its own, as :func:`score_by_distance` does.
+
+    Parameters
+    ----------
+    prediction, observed
+        Bands of equal shape (rows, diagonal), NaN where a pixel does not count.
+    chrom
+        Code of each row's chromosome, int (rows).
+    min_pixels
+        A diagonal with fewer pixels has no correlation.
+
+    Returns
+    -------
+    Scores by chromosome code, in ascending order.
+    """
+    codes = [int(code) for code in np.unique(chrom)]
+    return {
+        code: score_by_distance(prediction[chrom == code], observed[chrom == code], min_pixels=min_pixels)
+        for code in codes
+    }
+
+
+def as_published(
+    prediction: np.ndarray, observed: np.ndarray, on_chromosome: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn two bands into what the published evaluation compares: every pixel on a chromosome, missing ones as 0.
+
+    A model that knows where bins are unmappable gains by it: compare only with scores that were made in the same way.
+
+    Parameters
+    ----------
+    prediction, observed
+        Bands of equal shape (rows, diagonal), unmasked and from diagonal 0 on; NaN becomes 0.
+    on_chromosome
+        Which pixels lie on a chromosome, bool (rows, diagonal): :func:`epizarr.bands.band_on_chromosome`. Others stay NaN.
+
+    Returns
+    -------
+    Both bands, float64, for :func:`score_by_distance`.
+    """
+    filled_prediction, filled_observed = (
+        np.where(on_chromosome, np.nan_to_num(np.asarray(band, dtype=np.float64), nan=0.0), np.nan)
+        for band in (prediction, observed)
+    )
+    return filled_prediction, filled_observed
 
 
 def mean_defined(values: np.ndarray) -> float:

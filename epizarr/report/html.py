@@ -97,6 +97,11 @@ def format_score(value: float, digits: int = 3) -> str:
     return "n/a" if np.isnan(value) else f"{value:.{digits}f}"
 
 
+def format_interval(low: float, high: float, digits: int = 3) -> str:
+    """Write an interval; empty where there is none (NaN)."""
+    return "" if np.isnan(low) or np.isnan(high) else f"{low:.{digits}f} to {high:.{digits}f}"
+
+
 def render_page(page: Page) -> str:
     """Return the page as the text of one HTML file."""
     parts = [

@@ -13,6 +13,7 @@ from epizarr.bands import band_on_chromosome
 from epizarr.errors import AssemblyMismatchError, SplitError, StoreError, StoreNotFoundError
 from epizarr.evaluate import evaluate_run, score, write_report
 from epizarr.evaluate.ceilings import TRACK_CEILING
+from epizarr.evaluate.intervals import advantage_notes, interval_note
 from epizarr.evaluate.maps import Maps, open_maps
 from epizarr.evaluate.page import pick_windows
 from epizarr.evaluate.score import CEILING, INSULATION, PREDICTION, RIDGE, TRAINING_MEAN
@@ -151,6 +152,58 @@ def test_evaluate__regions_are_pooled(store):
     scores = evaluate_run(store, "RUN", cell_type="B", regions=regions).load()
     valid = _valid(4701, 5301) | _valid(5401, 6101)
     np.testing.assert_array_equal(scores["n_pixels"], valid.sum(axis=0))
+
+
+@pytest.fixture(scope="module")
+def wide(made, tmp_path_factory) -> xr.Dataset:
+    """Scores on 6.2 Mb: enough for blocks of 1 Mb."""
+    store = Path(shutil.copytree(made, tmp_path_factory.mktemp("wide") / "atlas.zarr"))
+    return evaluate_run(store, "RUN", cell_type="B", regions=["chr1", "chr2"]).load()
+
+
+@pytest.mark.parametrize("score", ["mean_pearson", "mean_spearman", "mse", "skill"])
+def test_evaluate__scores_lie_in_their_intervals(wide, score):
+    own = wide.sel(predictor=[PREDICTION, RIDGE])
+    assert (own[f"{score}_low"] < own[score]).all()
+    assert (own[score] < own[f"{score}_high"]).all()
+
+
+def test_evaluate__intervals_say_what_was_resampled(wide):
+    found = json.loads(wide.attrs["bootstrap"])
+    assert (found["block_bp"], found["n_blocks"], found["label"]) == (1_000_000, 6, "few blocks: optimistic")
+    assert interval_note(wide) == (
+        "95 % intervals: moving-block bootstrap over 6 blocks of 1 Mb, few blocks: optimistic."
+    )
+
+
+def test_evaluate__advantages_are_paired(wide):
+    """Negative here: the network is untrained."""
+    own, ridge = (float(wide["mean_pearson"].sel(predictor=name)) for name in (PREDICTION, RIDGE))
+    low, high = (float(wide[f"advantage_{side}"].sel(predictor=RIDGE)) for side in ("low", "high"))
+    assert low < own - ridge < high < 0
+    assert np.isnan(float(wide["advantage_low"].sel(predictor=PREDICTION)))
+    assert any(
+        note.startswith(f"Prediction − {RIDGE}, mean Pearson: {own - ridge:.3f} (") for note in advantage_notes(wide)
+    )
+
+
+def test_evaluate__what_is_undefined_has_no_interval(wide):
+    mean = wide.sel(predictor=TRAINING_MEAN)
+    assert np.isnan(float(mean["mean_pearson_low"]))
+    assert (float(mean["skill_low"]), float(mean["skill_high"])) == (0.0, 0.0)
+
+
+def test_evaluate__too_short_a_span_has_no_interval(store):
+    scores = evaluate_run(store, "RUN", cell_type="B").load()
+    assert np.isnan(scores["mean_pearson_low"]).all()
+    assert interval_note(scores) == "95 % intervals: n/a: fewer than 5 blocks of 1 Mb."
+
+
+def test_evaluate__diagonals_of_few_pixels_have_an_error_but_no_correlation(store):
+    scores = evaluate_run(store, "RUN", cell_type="B", regions=["chr2:0-105,000"]).load().sel(predictor=PREDICTION)
+    n = scores["n_pixels"].values
+    assert ((n >= 100) == ~np.isnan(scores["pearson"].values)).all()
+    assert 0 < (n >= 100).sum() < (n > 0).sum()
 
 
 def test_evaluate__says_what_was_seen_in_training(store):

@@ -8,9 +8,11 @@ import pytest
 import epizarr as ez
 from epizarr.errors import CheckpointError, SplitError, StoreError, StoreNotFoundError
 from epizarr.metrics.realism import ClassifierProtocol
+from epizarr.transforms import fit_target_transform
 from tests._runs import BINSIZE, N_DIAGONALS, draw_contacts, draw_signal, write_prediction, write_store
 from tests._training import train_tiny
 
+TRANSFORM = fit_target_transform("obs_over_exp_log1p", 5.0 / (1.0 + np.arange(N_DIAGONALS))).to_json()
 PROTOCOL = ClassifierProtocol(n_bins=24, channels=(4, 4), kernel=3, n_steps=40, n_windows=8, lr=5e-3)
 
 
@@ -19,7 +21,7 @@ def store(tmp_path_factory):
     """Store whose run ``blur`` predicts smooth maps and ``twin`` draws the noise of the measured ones anew."""
     path = write_store(tmp_path_factory.mktemp("realism") / "store.zarr", cell_types=("A",), with_contacts=("A",))
     for run, noise, seed in (("blur", 0.0, 0), ("twin", 0.15, 5)):
-        write_prediction(path, "A", run, draw_contacts(draw_signal(0), seed, noise))
+        write_prediction(path, "A", run, draw_contacts(draw_signal(0), seed, noise), transform=TRANSFORM)
     return path
 
 
@@ -81,6 +83,6 @@ def test_realism_scores__refuse_what_does_not_belong_together(store):
         ez.realism_scores(store, ["other"], cell_type="A")
     with pytest.raises(SplitError, match="hold no whole bin"):
         ez.realism_scores(store, ["blur"], cell_type="A", regions=["chr2:100-900"])
-    write_prediction(store, "A", "narrow", draw_contacts(draw_signal(0), 0)[:, : N_DIAGONALS - 2])
+    write_prediction(store, "A", "narrow", draw_contacts(draw_signal(0), 0)[:, : N_DIAGONALS - 2], transform=TRANSFORM)
     with pytest.raises(StoreError, match="differ in number of diagonals"):
         ez.realism_scores(store, ["blur", "narrow"], cell_type="A")
