@@ -1,7 +1,7 @@
 """How real predicted maps look: which measure of realism falls for what, on maps whose faults are known.
 
-A replicate of the measured map's depth, the predictions of some runs, and the paper's three synthetic maps (Fig. S1 of Yang et al.
-2023: local mean, local mean per distance, distance mean) go through the same measures:
+A replicate of the measured map's depth, the predictions of some runs, and the paper's three synthetic maps (Fig. S1 of Yang et
+al. 2023: local mean, local mean per distance, distance mean) go through the same measures:
 
 - a classifier two-sample test, trained on other chromosomes than those scored; 0.5 is indistinguishable;
 - the spread at each distance and the power of fine detail, relative to the measured map's;

@@ -167,8 +167,9 @@ def realism_scores(
     results = xr.concat(found, dim="map", join="exact").assign_coords(map=names)
     if discriminator is not None:
         own = _perceptual([_stripes(band) for band in observed[scored]], held, discriminator)
-        judged = xr.concat([own, results["perceptual"].rename(map="judged")], dim="judged", join="exact")
-        results["perceptual"] = judged.assign_coords(judged=[OBSERVED, *names])
+        others = results["perceptual"].rename(map="judged")
+        judged = xr.concat([own.expand_dims(judged=[OBSERVED]), others], dim="judged", join="exact")
+        results = results.drop_vars("perceptual").assign(perceptual=judged)
     return results.assign_coords(distance=("diagonal", np.arange(maps.n_diagonals) * maps.binsize)).assign_attrs(
         cell_type=cell_type,
         binsize=maps.binsize,

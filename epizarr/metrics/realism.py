@@ -46,8 +46,8 @@ class ClassifierProtocol:
     n_bins: int = 100
     channels: tuple[int, ...] = (8, 16, 16)
     kernel: int = 5
-    n_steps: int = 300
-    n_windows: int = 16
+    n_steps: int = 200
+    n_windows: int = 8
     lr: float = 2e-3
     weight_decay: float = 1e-4
     seed: int = 0

@@ -13,7 +13,7 @@ from tests._runs import BINSIZE, N_DIAGONALS, draw_contacts, draw_signal, write_
 from tests._training import train_tiny
 
 TRANSFORM = fit_target_transform("obs_over_exp_log1p", 5.0 / (1.0 + np.arange(N_DIAGONALS))).to_json()
-PROTOCOL = ClassifierProtocol(n_bins=24, channels=(4, 4), kernel=3, n_steps=40, n_windows=8, lr=5e-3)
+PROTOCOL = ClassifierProtocol(n_bins=24, channels=(4, 4), kernel=3, n_steps=100, n_windows=8, lr=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,10 @@ def results(store):
 
 def test_realism_scores__tell_a_blurred_map_from_a_second_draw(results):
     blur, twin = (results.sel(map=name) for name in ("blur", "twin"))
-    assert blur.auc > 0.9
+    assert blur.auc > 0.95
     assert abs(twin.auc - 0.5) < 0.2
     assert twin.frechet < blur.frechet
-    assert blur.sd_ratio.mean() < 0.9
+    assert blur.sd_ratio.mean() < 0.96
     assert twin.sd_ratio.mean() == pytest.approx(1, abs=0.05)
     assert blur.mse < twin.mse  # what the squared error prefers
 
@@ -49,10 +49,12 @@ def test_realism_scores__say_what_was_compared_where(results):
     assert "perceptual" not in results
 
 
+@pytest.mark.slow
 def test_realism_scores__are_the_same_again(store, results):
     again = ez.realism_scores(store, ["twin"], cell_type="A", protocol=PROTOCOL)
     for name in ("auc", "frechet", "mse", "auc_low"):
-        assert again[name].sel(map="twin") == pytest.approx(results[name].sel(map="twin"), nan_ok=True, rel=1e-6)
+        first, second = (float(found[name].sel(map="twin")) for found in (results, again))
+        assert second == pytest.approx(first, nan_ok=True, rel=1e-6)
 
 
 def test_realism_scores__without_other_held_out_regions_have_no_two_sample_test(store):
