@@ -26,6 +26,7 @@ N_RANGES = 4
 INSULATION_OFFSETS = (10, 20, 40)
 OCTAVES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
 FLOOR = 1e-4
+_BATCH = 32
 
 
 def window_features(windows: np.ndarray, scale: ColumnScale) -> np.ndarray:
@@ -41,8 +42,14 @@ def window_features(windows: np.ndarray, scale: ColumnScale) -> np.ndarray:
 
     Returns
     -------
-    Features, float64 (window, feature); 25 of them for 40 offsets and more.
+    Features, float64 (window, feature); 25 of them for 40 offsets and more, none without a window.
     """
+    # A few at a time: the Fourier transforms hold 10 times what the windows do.
+    parts = [_features_of(windows[lo : lo + _BATCH], scale) for lo in range(0, len(windows), _BATCH)]
+    return np.concatenate(parts) if parts else np.zeros((0, 0))
+
+
+def _features_of(windows: np.ndarray, scale: ColumnScale) -> np.ndarray:
     x = scale.apply(windows).astype(np.float64)
     n_bins, n_offsets = x.shape[1:]
     edges = np.unique(np.round(np.geomspace(1, n_offsets, N_RANGES + 1)).astype(int))

@@ -43,7 +43,7 @@ def test_realism_scores__tell_a_blurred_map_from_a_second_draw(results):
 def test_realism_scores__say_what_was_compared_where(results):
     assert results["map"].values.tolist()[-3:] == ["local mean", "local mean per distance", "distance mean"]
     assert json.loads(results.attrs["regions"]) == ["chr2:0-1,500,000"]
-    assert json.loads(results.attrs["fit_on"])[1].startswith("chr1:3,200,000")
+    assert json.loads(results.attrs["held_out"])[1].startswith("chr1:3,200,000")
     assert json.loads(results.attrs["protocol"])["n_bins"] == 24
     assert results.sizes["range"] == 0  # twelve diagonals hold no square
     assert "perceptual" not in results

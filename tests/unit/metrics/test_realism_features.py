@@ -78,3 +78,14 @@ def test_window_features__stand_on_standardised_maps():
     shift, factor = np.linspace(1, 9, 40), np.linspace(0.5, 2, 40)
     one = window_features(windows, ColumnScale(np.zeros(40), np.ones(40)))
     np.testing.assert_allclose(window_features(windows * factor + shift, ColumnScale(shift, factor)), one, atol=1e-4)
+
+
+def test_window_features__without_a_window_have_no_distance():
+    none = window_features(np.zeros((0, 40, 20)), ColumnScale(np.zeros(20), np.ones(20)))
+    assert np.isnan(scaled_distance(none, none))
+
+
+def test_window_features__of_many_windows_are_those_of_each():
+    windows, scale = RNG.normal(size=(70, 20, 12)), ColumnScale(np.zeros(12), np.ones(12))
+    each = [window_features(window[None], scale)[0] for window in windows]
+    np.testing.assert_allclose(window_features(windows, scale), each, rtol=1e-6, atol=1e-9)
