@@ -43,10 +43,10 @@ class ClassifierProtocol:
         Of the weights and of the choice of windows. With one torch thread the result is the same on every run.
     """
 
-    n_bins: int = 100
+    n_bins: int = 50
     channels: tuple[int, ...] = (8, 16, 16)
     kernel: int = 5
-    n_steps: int = 200
+    n_steps: int = 120
     n_windows: int = 8
     lr: float = 2e-3
     weight_decay: float = 1e-4

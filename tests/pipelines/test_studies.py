@@ -122,10 +122,10 @@ def test_realism__compute_and_summary_and_plot(scored, tmp_path):
     assert table.loc["distance mean", "auc"] > 0.9  # nobody takes it for Hi-C
     assert abs(table.loc["replicate", "auc"] - 0.5) < abs(table.loc["distance mean", "auc"] - 0.5)
     assert table.loc["replicate", "sd ratio"] == pytest.approx(1, abs=0.05)
-    assert table.loc["replicate", "fine detail"] == pytest.approx(1, abs=0.1)
+    assert table.loc["replicate", "fine detail"] == pytest.approx(1, abs=0.25)  # 5 Mb
     assert (table["Fréchet"].drop("replicate") > table.loc["replicate", "Fréchet"]).all()
     assert (table.loc[synthetic, "fine detail"].dropna() < 0.2).all()
-    assert (table.loc["local mean", "MSE"], table.loc["run", "MSE"]) < (table.loc["run", "MSE"], 1)
+    assert table.loc["local mean", "MSE"] < table.loc["run", "MSE"]  # which the squared error falls for
     assert "SIMULATED" in study.about(results)
     figure = study.plot(results)
     assert isinstance(figure, Figure)
