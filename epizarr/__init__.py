@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from epizarr.domains.separation import tad_boundaries, tad_domains, tad_separation
     from epizarr.domains.topdom import topdom, topdom_boundaries, topdom_domains
     from epizarr.errors import EpizarrError
-    from epizarr.evaluate import assess_uncertainty, calibrate_run, evaluate_run, write_report
+    from epizarr.evaluate import assess_uncertainty, calibrate_run, evaluate_run, realism_scores, write_report
     from epizarr.genome import Assembly, Region
     from epizarr.ingest import (
         assess_store,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         select,
     )
     from epizarr.map_import import import_map
+    from epizarr.metrics.realism import ClassifierProtocol
     from epizarr.metrics.spectrum import detail_ratio
     from epizarr.perturbed import perturb_contacts
     from epizarr.predict import predict_contacts
@@ -86,10 +87,12 @@ _PUBLIC = {
     "import_map": "epizarr.map_import",
     "evaluate_run": "epizarr.evaluate",
     "write_report": "epizarr.evaluate",
+    "realism_scores": "epizarr.evaluate",
     "calibrate_run": "epizarr.evaluate",
     "assess_uncertainty": "epizarr.evaluate",
     "contact_interval": "epizarr.calibration",
     "detail_ratio": "epizarr.metrics.spectrum",
+    "ClassifierProtocol": "epizarr.metrics.realism",
     "insulation": "epizarr.domains.insulation",
     "insulation_boundaries": "epizarr.domains.insulation",
     "export_contacts": "epizarr.io.export",

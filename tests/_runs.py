@@ -199,13 +199,20 @@ def write_contacts(
 
 
 def write_prediction(
-    path: Path, cell_type: str, run: str, band: np.ndarray, *, grid: BinGrid | None = None, target: str = "ice"
+    path: Path,
+    cell_type: str,
+    run: str,
+    band: np.ndarray,
+    *,
+    grid: BinGrid | None = None,
+    target: str = "ice",
+    transform: str = "{}",
 ) -> Path:
-    """Write a prediction's group as if a model trained on cell type A had made it."""
+    """Write a prediction's group as if a model trained on cell type A had made it; ``transform`` is JSON."""
     grid = grid or ASSEMBLY.bins(BINSIZE)
     group = group_path("predictions", cell_type, grid.binsize, run)
     said = {
-        "transform": "{}",
+        "transform": transform,
         "checkpoint_sha256": "0",
         "input_id": "0",
         "tracks": "[]",

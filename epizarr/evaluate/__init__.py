@@ -1,11 +1,13 @@
 """Evaluation: how well a run's prediction agrees with measured contacts, beside baselines; and the report of it.
 
 ``maps`` reads blocks of contacts and tracks, ``score`` fits the baselines and scores, ``page`` draws and writes the report;
-``uncertainty`` calibrates predicted standard deviations and measures how honest they are.
+``uncertainty`` calibrates predicted standard deviations and measures how honest they are, ``realism`` asks how much maps look
+like measured ones.
 """
 
 from epizarr.evaluate.page import write_report
+from epizarr.evaluate.realism import realism_scores
 from epizarr.evaluate.score import evaluate_run
 from epizarr.evaluate.uncertainty import assess_uncertainty, calibrate_run
 
-__all__ = ["assess_uncertainty", "calibrate_run", "evaluate_run", "write_report"]
+__all__ = ["assess_uncertainty", "calibrate_run", "evaluate_run", "realism_scores", "write_report"]

@@ -83,6 +83,15 @@ def radial_power(
     return RadialPower(middle, (sums / counts)[1:n_rings], n_squares)
 
 
+def power_ranges(n_diagonals: int, side: int, least_diagonal: int = LEAST_DIAGONAL) -> list[tuple[int, int]]:
+    """Ranges of distance that squares of a side cover one after the other: first and one-past-last diagonal of each.
+
+    None if the band is too narrow for one.
+    """
+    span = 2 * side - 1
+    return [(first, first + span) for first in range(least_diagonal, n_diagonals - span + 1, span)]
+
+
 def detail_ratio(prediction: np.ndarray, truth: np.ndarray, *, above: float = 0.25, side: int = SIDE) -> float:
     """Power of a prediction's fine detail, relative to the truth's: 1 is right, less too smooth, more too rough.
 

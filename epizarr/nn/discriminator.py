@@ -124,6 +124,14 @@ class Discriminator(nn.Module):
         TensorShapeError
             If the maps have another shape.
         """
+        logits: Tensor = self.fc(self.features(maps, valid).flatten(1)).squeeze(1)
+        return logits
+
+    def features(self, maps: Tensor, valid: Tensor) -> Tensor:
+        """Return what the linear layer judges by: the last convolution's output, shape (batch, channel, row, column).
+
+        Parameters and errors as of :meth:`forward`.
+        """
         wanted = (self.config.n_bins, self.config.n_offsets)
         if maps.ndim != 3 or maps.shape[1:] != wanted or valid.shape != maps.shape:
             raise TensorShapeError(
@@ -136,8 +144,7 @@ class Discriminator(nn.Module):
             columns = functional.relu(convolution(columns))
             if layer < last:
                 columns = functional.max_pool2d(columns, 2)
-        logits: Tensor = self.fc(columns.flatten(1)).squeeze(1)
-        return logits
+        return columns
 
 
 def is_shown(valid: Tensor) -> Tensor:

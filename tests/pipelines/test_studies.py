@@ -111,6 +111,27 @@ def test_simulated__commands_of_each_variant_fit_the_tracks_of_their_genome(tmp_
     assert len(set(stores)) == len({(variant.rules, variant.has_motifs) for variant in study.VARIANTS})
 
 
+def test_realism__compute_and_summary_and_plot(scored, tmp_path):
+    study = load_study("realism")
+    protocol = ez.ClassifierProtocol(n_bins=40, channels=(4, 6), n_steps=60, n_windows=8, lr=5e-3)
+    genome = Path(scored).parent / "genome" / "SIM1"
+    results = study.compute(Path(scored), ["run"], "SIM1", truth=genome, protocol=protocol)
+    synthetic = ["local mean", "local mean per distance", "distance mean"]
+    assert results["map"].values.tolist() == ["replicate", "run", *synthetic]
+    table = study.summary(results).set_index("map")
+    assert table.loc["distance mean", "auc"] > 0.9  # nobody takes it for Hi-C
+    assert abs(table.loc["replicate", "auc"] - 0.5) < abs(table.loc["distance mean", "auc"] - 0.5)
+    assert table.loc["replicate", "sd ratio"] == pytest.approx(1, abs=0.05)
+    assert table.loc["replicate", "fine detail"] == pytest.approx(1, abs=0.25)  # 5 Mb
+    assert (table["Fréchet"].drop("replicate") > table.loc["replicate", "Fréchet"]).all()
+    assert (table.loc[synthetic, "fine detail"].dropna() < 0.2).all()
+    assert table.loc["local mean", "MSE"] < table.loc["run", "MSE"]  # which the squared error falls for
+    assert "SIMULATED" in study.about(results)
+    figure = study.plot(results)
+    assert isinstance(figure, Figure)
+    figure.savefig(tmp_path / "realism.png")
+
+
 def test_ablation__compute_and_summary_and_plot(scored, monkeypatch):
     study = load_study("ablation")
     monkeypatch.setitem(study.VARIANTS, "run", study.Variant("run", "retrained", study.FIVE))

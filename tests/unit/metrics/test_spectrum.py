@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from epizarr.metrics.spectrum import detail_ratio, radial_power
+from epizarr.metrics.spectrum import detail_ratio, power_ranges, radial_power
 
 RNG = np.random.default_rng(1)
 
@@ -65,3 +65,10 @@ def test_radial_power__without_valid_squares_is_nan():
 def test_radial_power__refuses_a_narrow_band():
     with pytest.raises(ValueError, match="needs 66 diagonals"):
         radial_power(np.zeros((100, 60)))
+
+
+def test_power_ranges__hold_squares_and_do_not_overlap():
+    assert power_ranges(100, 16) == [(3, 34), (34, 65), (65, 96)]
+    assert power_ranges(33, 16) == []
+    for first, last in power_ranges(100, 16):
+        assert radial_power(np.zeros((100, last)), side=16, least_diagonal=first).n_squares

@@ -46,6 +46,17 @@ def test_discriminator__cannot_see_under_the_mask():
     assert not torch.equal(judge(maps, valid), judge(maps, torch.ones_like(valid)))
 
 
+def test_discriminator__features_are_what_the_linear_layer_judges_by():
+    torch.manual_seed(0)
+    judge = Discriminator(SMALL)
+    maps = torch.randn(3, 40, 24)
+    features = judge.features(maps, torch.ones_like(maps, dtype=torch.bool))
+    assert features[0].numel() == SMALL.n_features
+    torch.testing.assert_close(
+        judge(maps, torch.ones_like(maps, dtype=torch.bool)), judge.fc(features.flatten(1))[:, 0]
+    )
+
+
 def test_discriminator__gives_no_gradient_under_the_mask():
     judge = Discriminator(SMALL)
     maps, valid = torch.randn(1, 40, 24, requires_grad=True), torch.rand(1, 40, 24) < 0.7
