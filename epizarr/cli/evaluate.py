@@ -27,10 +27,21 @@ def register(app: typer.Typer) -> None:
 
 def command(
     store: Annotated[str, typer.Argument(help="Store with the prediction and the measured contacts.")],
-    run: Annotated[str, typer.Option(help="Name of the prediction.")],
+    run: Annotated[list[str], typer.Option(help="Name of the prediction; repeat to compare several runs.")],
     cell_type: Annotated[str, typer.Option(help="Cell type to score.")],
     region: Annotated[
         list[str] | None, typer.Option(help="Region to score; repeat for several.  [default: the run's test regions]")
+    ] = None,
+    sections: Annotated[
+        str | None,
+        typer.Option(
+            help="What to score besides the correlations, comma-separated: published, domains, interactions, loops, similarity, "
+            "submatrices.  [default: all that apply]"
+        ),
+    ] = None,
+    loops: Annotated[
+        Path | None,
+        typer.Option(help="BEDPE file of loops that count as true.  [default: those called in the measured map]"),
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="Folder of a simulated cell type: adds the ceilings.")] = None,
     predictions: Annotated[str | None, typer.Option(help="Store that holds the prediction.  [default: STORE]")] = None,
@@ -38,13 +49,19 @@ def command(
     report: Annotated[
         Path | None, typer.Option(help="HTML report to write, pictures included.  [default: RUN.html]")
     ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="CSV file of all scores to write.  [default: beside the report]")
+    ] = None,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
     take_over: TakeOverOption = False,
 ) -> None:
     """Score a prediction and the baselines on regions that the model has not seen; print a table, write a report."""
-    from epizarr.evaluate import evaluate_run, write_report
+    import numpy as np
+
+    from epizarr.evaluate import evaluate_run, write_csv, write_report
+    from epizarr.evaluate.headlines import headlines
     from epizarr.evaluate.intervals import SCORES, advantage_notes, interval_note, score_interval
     from epizarr.report.html import format_interval, format_score
 
@@ -55,6 +72,8 @@ def command(
             cell_type=cell_type,
             regions=region,
             truth=truth,
+            sections=None if sections is None else [name.strip() for name in sections.split(",") if name.strip()],
+            loops=loops,
             predictions=predictions,
             binsize=binsize,
             client=client,
@@ -75,6 +94,16 @@ def command(
         rows,
         title=", ".join(json.loads(scores.attrs["regions"])),
     )
+    of_sections = [h for h in headlines(scores) if np.isnan(h.low).all()]
+    if of_sections:
+        print_table(
+            ["predictor", *(h.label + (f", {h.where}" if h.where else "") for h in of_sections)],
+            [
+                [str(name), *(format_score(float(h.values[index])) for h in of_sections)]
+                for index, name in enumerate(scores["predictor"].values)
+            ],
+            title="Sections; all values are in the CSV file",
+        )
     for note in (interval_note(scores), *advantage_notes(scores)):
         stdout.print(note, markup=False)
     for note in json.loads(scores.attrs["notes"]):
@@ -83,9 +112,10 @@ def command(
         store,
         run,
         cell_type=cell_type,
-        path=report or Path(f"{run}.html"),
+        path=report or Path(f"{'+'.join(run)}.html"),
         truth=truth,
         predictions=predictions,
         binsize=binsize,
     )
-    stdout.print(f"Report: {path}")
+    table = write_csv(scores, csv or path.with_suffix(".csv"))
+    stdout.print(f"Report: {path}; all scores: {table}")

@@ -5,5 +5,6 @@
 
 from epizarr.evaluate.page import write_report
 from epizarr.evaluate.score import evaluate_run
+from epizarr.evaluate.table import tidy_table, write_csv
 
-__all__ = ["evaluate_run", "write_report"]
+__all__ = ["evaluate_run", "tidy_table", "write_csv", "write_report"]
