@@ -426,6 +426,7 @@ EVALUATIONS = Group(
         "bootstrap": "JSON: blocks that the intervals come from (block_bp, n_blocks, n_resamples, seed, level, label)",
         "runs": "JSON: run behind each predictor that is a prediction, the first one first",
         "sections": "JSON: sections that were asked for, and their parameters",
+        "not_scored": "JSON: why sections that were asked for have no values",
         "definitions": "JSON: how the values of each section are defined",
     },
 )

@@ -97,15 +97,17 @@ def command(
     of_sections = [h for h in headlines(scores) if np.isnan(h.low).all()]
     if of_sections:
         print_table(
-            ["predictor", *(h.label + (f", {h.where}" if h.where else "") for h in of_sections)],
+            ["section", *(str(name) for name in scores["predictor"].values)],
             [
-                [str(name), *(format_score(float(h.values[index])) for h in of_sections)]
-                for index, name in enumerate(scores["predictor"].values)
+                [h.label + (f" ({h.where})" if h.where else ""), *(format_score(float(v)) for v in h.values)]
+                for h in of_sections
             ],
-            title="Sections; all values are in the CSV file",
+            title="More; all values are in the CSV file",
         )
     for note in (interval_note(scores), *advantage_notes(scores)):
         stdout.print(note, markup=False)
+    for name, why in json.loads(scores.attrs["not_scored"]).items():
+        stdout.print(f"Section {name}: n/a, {why}.", markup=False)
     for note in json.loads(scores.attrs["notes"]):
         stdout.print(note, markup=False)
     path = write_report(

@@ -117,7 +117,9 @@ def count_matches(found: np.ndarray, true: np.ndarray, tolerance: float) -> int:
 
 
 def domain_labels(domains: pd.DataFrame, grid: BinGrid) -> np.ndarray:
-    """Number of the domain that each bin of the genome overlaps, int64 (bin): the row of the table, -1 where there is none.
+    """Number of the domain that each bin of the genome belongs to, int64 (bin): the row of the table, -1 where there is none.
+
+    A border within a bin, as TAD separation places them behind gaps that it closes, is taken for the nearer end of the bin.
 
     Parameters
     ----------
@@ -133,7 +135,11 @@ def domain_labels(domains: pd.DataFrame, grid: BinGrid) -> np.ndarray:
     """
     labels = np.full(grid.n_bins, -1, dtype=np.int64)
     for row, (chrom, start, end) in enumerate(domains[["chrom", "start", "end"]].itertuples(index=False)):
-        lo, hi = grid.region_extent(Region(str(chrom), int(start), int(end)))
+        place = grid.assembly.check(Region(str(chrom), int(start), int(end)))
+        first, last = grid.chrom_extent(place.chrom)
+        lo, hi = (first + (bp + grid.binsize // 2) // grid.binsize for bp in (place.start, place.end))
+        if place.end == grid.assembly.length(place.chrom):
+            hi = last
         if (labels[lo:hi] >= 0).any():
             raise RegionError(
                 f"domain {Region(str(chrom), int(start), int(end))} shares a bin with another; a partition is needed, so choose "

@@ -145,7 +145,7 @@ def evaluate_run(
         the noise ceiling. The folder ``OUT/<cell type>`` gives the track ceiling too, if it has ``truth_given_tracks.zarr``.
     sections
         Names of the sections to compute besides the correlations (:data:`epizarr.evaluate.sections.SECTIONS`). Default: all
-        that apply; of the others a note says why.
+        that apply; attribute ``not_scored`` says why the others do not.
     loops
         BEDPE file of loops that count as true ones. Default: those called in the observed map.
     predictions
@@ -261,7 +261,8 @@ def evaluate_run(
         coords, more, absent = _measure_sections(comparison, wholes, chosen, list(rows), ticker, workers)
         late = {
             "predictors": json.dumps(about),
-            "notes": json.dumps(notes + absent),
+            "notes": json.dumps(notes),
+            "not_scored": json.dumps(absent),
             "bootstrap": describe(plan),
             "definitions": json.dumps({section.name: section.definition() for section in chosen}),
         }
@@ -322,11 +323,10 @@ def _measure_sections(
     predictors: Sequence[str],
     ticker: "_Ticker",
     workers: dict[str, Any],
-) -> tuple[Variables, Variables, list[str]]:
-    """Coordinates and variables of the sections that apply, and notes of those that do not."""
-    lacking = {section.name: section.lacks(comparison) for section in chosen}
-    notes = [f"Section {name}: n/a, {why}." for name, why in lacking.items() if why]
-    able = [section for section in chosen if not lacking[section.name]]
+) -> tuple[Variables, Variables, dict[str, str]]:
+    """Coordinates and variables of the sections that apply, and why the others do not."""
+    lacking = {section.name: why for section in chosen if (why := section.lacks(comparison))}
+    able = [section for section in chosen if section.name not in lacking]
     progress = ticker.part(len(wholes) if chosen else 0)
     coords: Variables = {}
     variables: Variables = {}
@@ -342,7 +342,7 @@ def _measure_sections(
     kept = {name: (dims, values) for name, (dims, values) in variables.items() if not empty & set(dims)}
     if any("map" in dims for dims, _ in kept.values()):
         coords["map"] = ("map",), np.array([OBSERVED, *predictors], dtype=object)
-    return {name: value for name, value in coords.items() if value[1].size}, kept, notes
+    return {name: value for name, value in coords.items() if value[1].size}, kept, lacking
 
 
 # ------------------------------------------------------------------------------------------------------------- baselines
