@@ -64,8 +64,8 @@ def write_csv(scores: xr.Dataset, path: str | Path) -> Path:
 
 def _melted(section: str, metric: str, values: xr.DataArray, scores: xr.Dataset, name: str) -> pd.DataFrame:
     """Rows of one variable."""
-    index = np.indices(values.shape).reshape(values.ndim, -1)
-    n = index.shape[1] if values.ndim else 1
+    n = values.size
+    index = np.indices(values.shape).reshape(values.ndim, n)
     table = pd.DataFrame({"section": [section] * n, "metric": [metric] * n})
     places = dict(zip(values.dims, index, strict=True))
     labels = scores["predictor"].values if "predictor" in places else scores["map"].values if "map" in places else None

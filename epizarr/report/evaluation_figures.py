@@ -93,7 +93,7 @@ def headline_figure(
         fontsize=9,
         scatterpoints=1,
     )
-    figure.subplots_adjust(left=0.24, right=0.985, top=1 - 0.12 / height, bottom=0.75 / height)
+    figure.subplots_adjust(left=0.27, right=0.985, top=1 - 0.12 / height, bottom=0.75 / height)
     return figure
 
 
