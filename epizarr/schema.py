@@ -371,6 +371,19 @@ _SECTION_VARIABLES = (
     Variable(
         "submatrices_share", ("predictor",), "f8", "share of the submatrices whose insulation correlates above 0.5"
     ),
+    *(
+        Variable(f"specificity_{score}", dims, "f8", what)
+        for score, dims, what in (
+            ("skill", ("predictor",), "1 - MSE / MSE of copying the other cell type's map"),
+            (
+                "identified",
+                ("predictor",),
+                "share of 2-Mb stretches nearer to the own cell type's map than to the other's",
+            ),
+            ("difference", ("predictor", "diagonal"), "Pearson of predicted and observed difference of the cell types"),
+            ("mean_difference", ("predictor",), "mean of difference over distances"),
+        )
+    ),
 )
 # The dim is not called "method": xarray's ``sel(method="prediction")`` would be read as a way to look up coordinates.
 EVALUATIONS = Group(

@@ -43,6 +43,9 @@ def command(
         Path | None,
         typer.Option(help="BEDPE file of loops that count as true.  [default: those called in the measured map]"),
     ] = None,
+    other_cell_type: Annotated[
+        str | None, typer.Option(help="Cell type of the store that the prediction is to be told from.")
+    ] = None,
     truth: Annotated[Path | None, typer.Option(help="Folder of a simulated cell type: adds the ceilings.")] = None,
     predictions: Annotated[str | None, typer.Option(help="Store that holds the prediction.  [default: STORE]")] = None,
     binsize: Annotated[int | None, typer.Option(min=1, help="Bin width in bp, where the run has several.")] = None,
@@ -74,6 +77,7 @@ def command(
             truth=truth,
             sections=None if sections is None else [name.strip() for name in sections.split(",") if name.strip()],
             loops=loops,
+            other_cell_type=other_cell_type,
             predictions=predictions,
             binsize=binsize,
             client=client,

@@ -212,7 +212,9 @@ def _command(
     words += [word for region in json.loads(scores.attrs["regions"]) for word in ("--region", region)]
     words += ["--truth", str(truth)] if truth is not None else []
     words += ["--predictions", str(home)] if home != store else []
-    given = json.loads(scores.attrs.get("sections", "{}")).get("loops", {}).get("given", "")
+    parameters = json.loads(scores.attrs.get("sections", "{}"))
+    words += ["--other-cell-type", parameters["specificity"]["other"]] if "specificity" in parameters else []
+    given = parameters.get("loops", {}).get("given", "")
     words += ["--loops", given.partition(" (sha256")[0]] if given else []
     return f"{shlex.join(words)} --overwrite"
 

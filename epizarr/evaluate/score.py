@@ -43,7 +43,15 @@ from epizarr.evaluate.maps import (
     region_rows,
     whole_regions,
 )
-from epizarr.evaluate.sections import Loops, Section, SectionTask, Variables, choose_sections, measure_region
+from epizarr.evaluate.sections import (
+    Loops,
+    Section,
+    SectionTask,
+    Specificity,
+    Variables,
+    choose_sections,
+    measure_region,
+)
 from epizarr.genome import Assembly, Region
 from epizarr.io.bed import read_loops
 from epizarr.io.group_choice import find_prediction
@@ -114,6 +122,7 @@ def evaluate_run(
     truth: str | Path | None = None,
     sections: Sequence[str] | None = None,
     loops: str | Path | None = None,
+    other_cell_type: str | None = None,
     predictions: StorePath | None = None,
     binsize: int | None = None,
     client: Any = None,
@@ -148,6 +157,9 @@ def evaluate_run(
         that apply; attribute ``not_scored`` says why the others do not.
     loops
         BEDPE file of loops that count as true ones. Default: those called in the observed map.
+    other_cell_type
+        Cell type of the store whose measured contacts, and the runs' predictions of it where there are any, the predictions are
+        to be told from (section ``specificity``).
     predictions
         Store that holds the predictions, where it is another one; the scores are written there. Default: ``store``.
     binsize
@@ -184,7 +196,14 @@ def evaluate_run(
     trained_on = [json.loads(str(each.attrs["trained_on"])) for each in predicted]
     trained, source_notes, left_out = _baseline_sources(store, prediction, trained_on[0]["cell_types"])
     maps = open_maps(store, cell_type, prediction, is_predicted=True, left_out=left_out)
-    given = [Loops(*read_loops(loops, maps.assembly))] if loops is not None else []
+    given: list[Section] = [Loops(*read_loops(loops, maps.assembly))] if loops is not None else []
+    others = [open_maps(store, other_cell_type, prediction, left_out=left_out)] if other_cell_type else []
+    for other in others:
+        of_other = [
+            (name, home, group_path("predictions", other.cell_type, maps.binsize, r))
+            for name, r in zip(names, runs, strict=True)
+        ]
+        given.append(Specificity(other, tuple(each for each in of_other if has_group(home, each[2]))))
     chosen = choose_sections(sections, given)
     scored = _regions(maps, regions, trained_on[0])
     sources = [open_maps(store, name, prediction, left_out=left_out) for name in trained]
@@ -199,7 +218,7 @@ def evaluate_run(
         "regions": json.dumps([str(region) for region in scored]),
         "runs": json.dumps(dict(zip(names, runs, strict=True))),
         "sections": json.dumps({section.name: section.parameters() for section in chosen}),
-        "inputs_id": inputs_id(predicted, [maps, *sources], truth_attrs),
+        "inputs_id": inputs_id(predicted, [maps, *sources, *others], truth_attrs),
         "checkpoint_sha256": " ".join(str(each.attrs["checkpoint_sha256"]) for each in predicted),
         "epizarr_version": __version__,
     }

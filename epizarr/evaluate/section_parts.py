@@ -24,7 +24,7 @@ def section_parts(scores: xr.Dataset, command: str) -> list[Section]:
         if not any(str(variable).startswith(f"{name}_") for variable in scores.data_vars):
             continue
         tables, pictures = _PARTS[name](scores) if name in _PARTS else ([], [])
-        title = SECTIONS[name].title if name in SECTIONS else name.capitalize()
+        title = SECTIONS[name].title if name in SECTIONS else "Cell-type specificity"
         again = f"Again: {command} --sections {name}"
         parts.append(Section(title, [definition], tables, pictures, note=again))
     return parts
@@ -186,6 +186,14 @@ def _submatrices(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
     return [table], []
 
 
+def _specificity(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
+    kinds = ("skill", "identified", "mean_difference")
+    columns = [scores[f"specificity_{kind}"].values for kind in kinds]
+    header = ["predictor", "skill over copying", "identified", "difference, Pearson"]
+    emphasised = range(len(run_names(scores)))
+    return [Table("", header, _rows(_predictors(scores), columns, [3] * 3), emphasised=emphasised)], []
+
+
 _PARTS: dict[str, Callable[[xr.Dataset], tuple[list[Table], list[Picture]]]] = {
     "published": _published,
     "domains": _domains,
@@ -193,4 +201,5 @@ _PARTS: dict[str, Callable[[xr.Dataset], tuple[list[Table], list[Picture]]]] = {
     "loops": _loops,
     "similarity": _similarity,
     "submatrices": _submatrices,
+    "specificity": _specificity,
 }

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from epizarr.evaluate.intervals import ADVANTAGE
-from epizarr.evaluate.sections import SECTIONS
+from epizarr.evaluate.sections import SECTION_NAMES
 from epizarr.io.files import replace_file
 
 #: Column of each dim besides the predictors.
@@ -46,7 +46,7 @@ def tidy_table(scores: xr.Dataset) -> pd.DataFrame:
         if name in ends:
             continue
         head, _, rest = name.partition("_")
-        section, metric = (head, rest) if head in SECTIONS else ("correlation", name)
+        section, metric = (head, rest) if head in SECTION_NAMES else ("correlation", name)
         parts.append(_melted(section, metric, scores[name], scores, name))
     if f"{ADVANTAGE}_low" in ends:
         pearson = scores["mean_pearson"]

@@ -159,6 +159,21 @@ def test_sections__other_sections_are_another_evaluation(store, scores):
         evaluate(store, "RUN", sections=["domains"])
 
 
+def test_sections__specificity_of_copying_the_other_map(store, tmp_path):
+    """Cell type A's tracks and contacts are drawn independently of B's."""
+    copy = shutil.copytree(store, tmp_path / "copy.zarr")
+    found = evaluate(copy, "RUN", sections=["specificity"], other_cell_type="A", overwrite=True).load()
+    ridge = found.sel(predictor=RIDGE)
+    assert 0 < float(ridge["specificity_skill"]) < 1
+    assert float(ridge["specificity_identified"]) == 1.0
+    assert np.isnan(found["specificity_difference"]).all()  # the run has not predicted A
+
+
+def test_sections__specificity_needs_a_cell_type(store):
+    with pytest.raises(ConfigError, match="--other-cell-type"):
+        evaluate(store, "RUN", sections=["specificity"])
+
+
 def test_csv__holds_every_value_of_the_store(scores, tmp_path):
     table = pd.read_csv(write_csv(scores, tmp_path / "all.csv"), keep_default_na=False, na_values={"value": [""]})
     n_values = sum(a.size for n, a in scores.data_vars.items() if not str(n).endswith(("_low", "_high")))

@@ -1,4 +1,4 @@
-"""The loops section on a region with planted loops."""
+"""Sections measured on one region in memory: planted loops, and similarity of maps with and without structure."""
 
 from types import SimpleNamespace
 
@@ -10,6 +10,7 @@ from epizarr.evaluate.compare import OBSERVED
 from epizarr.evaluate.maps import Rows
 from epizarr.evaluate.sections import Loops
 from epizarr.evaluate.sections.base import RegionMaps
+from epizarr.evaluate.sections.similarity import Similarity
 from epizarr.genome import Assembly
 
 N, K, BINSIZE = 600, 60, 10_000
@@ -31,7 +32,7 @@ def _band(loops: list[tuple[int, int]], seed: int) -> np.ndarray:
 def _region(**bands: np.ndarray) -> RegionMaps:
     maps = SimpleNamespace(binsize=BINSIZE, n_diagonals=K, grid=GRID)
     comparison = SimpleNamespace(maps=maps, has_contacts=True)
-    return RegionMaps(comparison, Rows(0, N, N), {}, bands)
+    return RegionMaps(comparison, Rows(0, N, N), bands, bands)
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +65,16 @@ def test_loops__parts_of_regions_add_up(table):
     assert float(twice["loops_true"][1]) == 2 * float(once["loops_true"][1])
     np.testing.assert_allclose(twice["loops_recall"][1], once["loops_recall"][1])
     np.testing.assert_allclose(twice["loops_peak"][1], once["loops_peak"][1])
+
+
+def test_similarity__of_structure_and_of_a_mean():
+    observed = _band(PLACES, 0)
+    mean = np.where(np.isnan(observed), np.nan, np.nanmean(observed, axis=0)).astype(np.float32)
+    region = _region(**{OBSERVED: observed, "same": observed, "mean": mean})
+    section = Similarity()
+    _, found = section.combine([section.measure(region)], ["same", "mean", "absent"])
+    hicrep, ssim, shuffled = (found[f"similarity_{name}"][1] for name in ("hicrep", "ssim", "ssim_shuffled"))
+    np.testing.assert_allclose(hicrep, [1, np.nan, np.nan])
+    assert ssim[0] == pytest.approx(1)
+    assert shuffled[0] < 0.999
+    assert ssim[1] == pytest.approx(shuffled[1])
