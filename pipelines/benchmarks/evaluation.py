@@ -146,8 +146,8 @@ def main() -> None:
         evaluate_run(store, "R", cell_type="X", n_threads=args.threads, sections=args.sections)
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     print(
-        f"{grid.n_bins:,} bins, {len(grid.assembly)} chromosomes: {seconds:.0f} s, {cpu:.0f} s of processor time, peak {peak_gb():.2f} GB "
-        f"({made:.2f} GB after making the store). Of a whole genome: {cpu / args.size / args.threads:.0f} s on "
+        f"{grid.n_bins:,} bins, {len(grid.assembly)} chromosomes: {seconds:.0f} s, {cpu:.0f} s of processor time, peak "
+        f"{peak_gb():.2f} GB ({made:.2f} GB after making the store). Whole genome: {cpu / args.size / args.threads:.0f} s on "
         f"{args.threads} free cores (wanted < {TARGET_S} s, < {TARGET_GB} GB)"
     )
 
