@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = version("epizarr")
 
 if TYPE_CHECKING:
+    from epizarr.attribute import attribute_contacts
     from epizarr.bands import band_from_stripes, square_from_band, stripes_from_band
+    from epizarr.calibration import contact_interval
     from epizarr.cluster import open_client
     from epizarr.domains.boundaries import boundary_agreement, domain_agreement, score_correlation
     from epizarr.domains.differential import differential_domains, split_conserved
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from epizarr.domains.separation import tad_boundaries, tad_domains, tad_separation
     from epizarr.domains.topdom import topdom, topdom_boundaries, topdom_domains
     from epizarr.errors import EpizarrError
-    from epizarr.evaluate import evaluate_run, write_report
+    from epizarr.evaluate import assess_uncertainty, calibrate_run, evaluate_run, write_report
     from epizarr.genome import Assembly, Region
     from epizarr.ingest import (
         assess_store,
@@ -32,15 +34,19 @@ if TYPE_CHECKING:
     from epizarr.io.export import export_contacts
     from epizarr.io.store import (
         grid_of,
+        open_attribution,
         open_contacts,
         open_evaluation,
+        open_perturbation,
         open_prediction,
         open_tracks,
         select,
     )
     from epizarr.metrics.spectrum import detail_ratio
+    from epizarr.perturbed import perturb_contacts
     from epizarr.predict import predict_contacts
     from epizarr.report.figures import contact_figure, distance_figure
+    from epizarr.report.uncertainty_figures import uncertainty_figure
     from epizarr.report.variables import variables_figure
     from epizarr.simulate import open_truth, write_genome
     from epizarr.train import load_checkpoint, load_config, train_model
@@ -58,6 +64,8 @@ _PUBLIC = {
     "open_tracks": "epizarr.io.store",
     "open_prediction": "epizarr.io.store",
     "open_evaluation": "epizarr.io.store",
+    "open_perturbation": "epizarr.io.store",
+    "open_attribution": "epizarr.io.store",
     "grid_of": "epizarr.io.store",
     "select": "epizarr.io.store",
     "write_genome": "epizarr.simulate",
@@ -72,8 +80,13 @@ _PUBLIC = {
     "load_checkpoint": "epizarr.train",
     "train_model": "epizarr.train",
     "predict_contacts": "epizarr.predict",
+    "perturb_contacts": "epizarr.perturbed",
+    "attribute_contacts": "epizarr.attribute",
     "evaluate_run": "epizarr.evaluate",
     "write_report": "epizarr.evaluate",
+    "calibrate_run": "epizarr.evaluate",
+    "assess_uncertainty": "epizarr.evaluate",
+    "contact_interval": "epizarr.calibration",
     "detail_ratio": "epizarr.metrics.spectrum",
     "insulation": "epizarr.domains.insulation",
     "insulation_boundaries": "epizarr.domains.insulation",
@@ -94,6 +107,7 @@ _PUBLIC = {
     "distance_figure": "epizarr.report.figures",
     "variables_figure": "epizarr.report.variables",
     "region_figure": "epizarr.view.figure",
+    "uncertainty_figure": "epizarr.report.uncertainty_figures",
     "open_client": "epizarr.cluster",
 }
 

@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import dask
 from dask.callbacks import Callback
+from dask.utils import funcname
 
 from epizarr.errors import ConfigError
 
-Task = TypeVar("Task")
 Result = TypeVar("Result")
 #: Called after each finished task with (tasks done, tasks in all).
 Progress = Callable[[int, int], None]
+#: Called after each finished task with its place among the tasks.
+Finished = Callable[[int], None]
 
 _FORMS = "local, local:4, cuda, cuda:2, slurm:config.yaml or tcp://host:8786"
 
@@ -98,41 +101,48 @@ def _slurm_cluster(spec: str, path: str) -> Any:
 
 
 class _Ticker(Callback):
-    """Counts finished tasks of the in-process scheduler."""
+    """Tells of finished tasks of the in-process scheduler."""
 
-    def __init__(self, progress: Progress, n_tasks: int) -> None:
+    def __init__(self, place_of_key: dict[str, int], finished: Finished) -> None:
         super().__init__()
-        self.progress = progress
-        self.n_tasks = n_tasks
-        self.done = 0
+        self.place_of_key = place_of_key
+        self.finished = finished
 
     def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
-        self.done += 1
-        self.progress(min(self.done, self.n_tasks), self.n_tasks)
+        if key in self.place_of_key:
+            self.finished(self.place_of_key[key])
 
 
 def run_tasks(
-    function: Callable[[Task], Result],
-    tasks: Sequence[Task],
+    function: Callable[..., Result],
+    tasks: Sequence[Any],
     *,
+    shared: Sequence[Any] | None = None,
     client: Any = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
+    finished: Finished | None = None,
 ) -> list[Result]:
-    """Run independent tasks as one Dask graph and return their results in order.
+    """Run independent tasks as one Dask graph, begun in their order, and return their results in order.
 
     Parameters
     ----------
     function
-        Called with one task. It must be safe to call again: a lost worker's tasks are run elsewhere.
+        Called with one task, and with what it shares if ``shared`` is given. It must be safe to call again: a lost worker's
+        tasks are run elsewhere.
     tasks
         One small, picklable argument each: what to read and where to write, never the data themselves.
+    shared
+        For each task an object that it has in common with others, the same object for all of them. It is a task of the graph:
+        a worker gets it once, whatever the number of tasks, and it is not lost with a worker.
     client
         Dask client; None runs in threads of this process.
     n_threads
         Threads when there is no client; 1 runs in the calling thread. Default: one a core.
     progress
         Told after each finished task.
+    finished
+        Told after each finished task which one it was, in this process.
 
     Raises
     ------
@@ -140,40 +150,68 @@ def run_tasks(
     """
     if not tasks:
         return []
-    if client is None:
-        graph = [dask.delayed(_Call(function, task))() for task in tasks]
-        scheduler = (
-            {"scheduler": "synchronous"} if n_threads == 1 else {"scheduler": "threads", "num_workers": n_threads}
-        )
-        if progress is None:
-            return list(dask.compute(*graph, **scheduler))
-        with _Ticker(progress, len(tasks)):
-            return list(dask.compute(*graph, **scheduler))
-    return _run_distributed(function, tasks, client, progress)
+    columns = [tasks] if shared is None else [tasks, shared]
+    n_done = 0
+
+    def told(place: int) -> None:
+        nonlocal n_done
+        n_done += 1
+        if finished is not None:
+            finished(place)
+        if progress is not None:
+            progress(n_done, len(tasks))
+
+    token = uuid4().hex[:8]
+    # dask.order lets the last of independent keys begin first.
+    keys = [f"{funcname(function)}-{token}-{place:07d}" for place in range(len(tasks), 0, -1)]
+    if client is not None:
+        return _run_distributed(function, columns, keys, client, told)
+    graph = [
+        dask.delayed(_Call(function, arguments))(dask_key_name=key)
+        for key, arguments in zip(keys, zip(*columns, strict=True), strict=True)
+    ]
+    scheduler = {"scheduler": "synchronous"} if n_threads == 1 else {"scheduler": "threads", "num_workers": n_threads}
+    with _Ticker({key: place for place, key in enumerate(keys)}, told):
+        return list(dask.compute(*graph, **scheduler))
 
 
 class _Call:
-    """A task closed over its argument, so that Dask does not walk through it."""
+    """A task closed over its arguments, so that Dask does not walk through them."""
 
-    def __init__(self, function: Callable[[Any], Any], task: Any) -> None:
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self.function = function
-        self.task = task
+        self.arguments = arguments
 
     def __call__(self) -> Any:
-        return self.function(self.task)
+        return self.function(*self.arguments)
+
+
+class _Given:
+    """A task that gives what other tasks share."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self) -> Any:
+        return self.value
 
 
 def _run_distributed(
-    function: Callable[[Task], Result], tasks: Sequence[Task], client: Any, progress: Progress | None
+    function: Callable[..., Result], columns: Sequence[Sequence[Any]], keys: list[str], client: Any, told: Finished
 ) -> list[Result]:
     from distributed import as_completed
 
-    futures = client.map(function, tasks, pure=False, retries=2)
+    given = {
+        id(value): client.submit(_Given(value), key=f"shared-{uuid4().hex}", retries=2)
+        for value in {id(value): value for column in columns[1:] for value in column}.values()
+    }
+    arguments = [columns[0], *([given[id(value)] for value in column] for column in columns[1:])]
+    futures = client.map(function, *arguments, key=keys, retries=2)
+    places = {key: place for place, key in enumerate(keys)}
     try:
-        for done, future in enumerate(as_completed(futures), start=1):
+        for future in as_completed(futures):
             future.result()
-            if progress is not None:
-                progress(done, len(tasks))
+            told(places[future.key])
         return list(client.gather(futures))
     finally:
-        client.cancel(futures)
+        client.cancel([*futures, *given.values()])

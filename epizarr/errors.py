@@ -61,6 +61,14 @@ class TransformError(EpizarrError, ValueError):
     """A transform is unknown, not fitted, has no inverse, or cannot be applied to these values."""
 
 
+class PerturbationError(EpizarrError, ValueError):
+    """An edit of tracks cannot be read, or cannot be made on these tracks."""
+
+
+class AttributionError(EpizarrError, ValueError):
+    """A target of an attribution cannot be read, or a method is not valid for a network."""
+
+
 class BalancingError(EpizarrError, ArithmeticError):
     """A map cannot be balanced: it is too sparse, or the iterations do not converge."""
 
@@ -83,6 +91,10 @@ class LeaseError(EpizarrError, RuntimeError):
 
 class CheckpointError(EpizarrError, ValueError):
     """A checkpoint is incomplete, or does not fit the store or the configuration."""
+
+
+class CalibrationError(EpizarrError, ValueError):
+    """Factors of predicted standard deviations cannot be fitted or read, or belong to another predictor."""
 
 
 class TrainingError(EpizarrError, ArithmeticError):

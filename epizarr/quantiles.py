@@ -182,6 +182,22 @@ class MatchTable:
         """Map values where they are."""
         values[...] = np.interp(values, self.source, self.target)
 
+    def slope(self, values: np.ndarray) -> np.ndarray:
+        """Slope of the lines through the map's points at each value, float64; 0 past its ends.
+
+        A tie is three points a rounding error apart; the lines go through the middle one, so that what the map rises between two
+        ties is shared by what lies between them.
+        """
+        apart = np.diff(self.source) > 4 * np.spacing(np.abs(self.source[1:]))
+        group = np.concatenate([[0], np.cumsum(apart)])
+        sizes = np.bincount(group)
+        middle = np.concatenate([[0], np.cumsum(sizes)[:-1]]) + sizes // 2
+        source, target = self.source[middle], self.target[middle]
+        if len(source) < 2:
+            return np.zeros(np.shape(values))
+        slopes = np.concatenate([[0.0], np.diff(target) / np.diff(source), [0.0]])
+        return slopes[np.searchsorted(source, values, side="right")]
+
     def to_bytes(self) -> bytes:
         """The map as bytes, to be hashed."""
         return np.stack([self.source, self.target]).tobytes()
@@ -206,6 +222,10 @@ class Rescale:
     def apply_in_place(self, values: np.ndarray) -> None:
         """Map values where they are."""
         values *= self.factor
+
+    def slope(self, values: np.ndarray) -> np.ndarray:
+        """Slope at each value, float64: the factor."""
+        return np.full(np.shape(values), self.factor)
 
     def to_bytes(self) -> bytes:
         """The map as bytes, to be hashed."""

@@ -247,13 +247,51 @@ PREDICTIONS = Group(
             "off the chromosome, or not asked for",
             required=True,
         ),
+        Variable(
+            "transformed_sd",
+            _BAND,
+            "f4",
+            "predicted standard deviation of the TRANSFORMED target; its mean is contact, transformed by the attribute transform",
+            "transformed target's own",
+            "no uncertainty",
+            "as contact",
+        ),
+        Variable(
+            "transformed_sd_members",
+            _BAND,
+            "f4",
+            "the part of transformed_sd that the members' means differ by; the squares add up, the rest is the variance head's",
+            "transformed target's own",
+            "the members agree",
+            "as contact",
+        ),
+        Variable("member", ("member",), "O", "name of the member: hash of its checkpoint, and its draw of dropout", ""),
+        Variable(
+            "contact_member",
+            ("member", *_BAND),
+            "f4",
+            "contacts predicted by each member",
+            "target's own",
+            "no contact",
+            "as contact",
+        ),
+        Variable("coverage", ("coverage",), "f8", "share of pixels that an interval is to hold"),
+        Variable(
+            "interval_factor",
+            ("coverage", "diagonal"),
+            "f8",
+            "standard deviations from the mean to the ends of the interval of that coverage; infinite: too few pixels to tell",
+            "1",
+            "",
+            "no pixel to fit on",
+        ),
     ),
     {
         "binsize": "bin width in bp",
         "span_bp": "bp covered by the predicted diagonals",
         "target": "variable that the model was trained on",
         "transform": "JSON: transform of the target and its fitted parameters (already inverted)",
-        "checkpoint_sha256": "hash of the checkpoint's tensors",
+        "checkpoint_sha256": "hash of the checkpoint's tensors; of an ensemble, of its members' hashes",
         "input_id": "hash of the track group's inputs",
         "tracks": "JSON: names of the tracks used, in the model's order",
         "track_binsize": "bin width of the tracks in bp",
@@ -261,10 +299,13 @@ PREDICTIONS = Group(
         "min_diagonal": "first diagonal that the model was trained on",
         "trained_on": "JSON: cell types and regions seen in training and validation",
         "regions": "JSON: regions predicted",
-        "settings": "JSON: tiles, batches and threads that the values depend on, if only by rounding",
+        "settings": "JSON: tiles, batches, threads, precision and device that the values depend on, if only by rounding",
         "epizarr_version": "version of epizarr that wrote the group",
     },
     {
+        "members": "JSON: the checkpoints' hashes and the draws of dropout whose mean this is, where there are several",
+        "kept_members": "number of members in contact_member",
+        "calibration": "JSON: what interval_factor was fitted on, and a hash of it",
         "track_matches": "JSON: for each track matched to the training tracks, how, and a hash of its map",
         "track_sources": "JSON: for each of the model's tracks that was read from a track of another name, that name",
         "missing_tracks": "JSON: the model's tracks that were fed as missing",
@@ -443,8 +484,108 @@ EVALUATIONS = Group(
         "definitions": "JSON: how the values of each section are defined",
     },
 )
+_MODEL_ATTRS = {
+    name: PREDICTIONS.attrs[name]
+    for name in (
+        "target",
+        "transform",
+        "checkpoint_sha256",
+        "input_id",
+        "tracks",
+        "track_transforms",
+        "min_diagonal",
+        "trained_on",
+        "epizarr_version",
+    )
+}
+PERTURBATIONS = Group(
+    "perturbations",
+    "/{cell_type}/perturbations/{run}/{binsize}",
+    "Contacts predicted before and after edits of the tracks, in the units of the target variable.",
+    (
+        *_CHROM_TABLES,
+        _CHROM_OFFSET,
+        *_BIN_TABLE,
+        *_DIAGONALS,
+        *(
+            Variable(name, _BAND, "f4", long_name, "target's own", zero, nan, required=True)
+            for name, long_name, zero, nan in (
+                ("before", "contacts predicted from the tracks as they are", "no contact", "not asked for"),
+                (
+                    "after",
+                    "contacts predicted from the edited tracks, at the bins BEFORE the edits whose sequence they are of",
+                    "no contact",
+                    "not asked for, or without a counterpart: deleted, or moved out of the band",
+                ),
+                ("difference", "after - before", "unchanged", "as after"),
+                (
+                    "rearranged",
+                    "the same contacts at the bins of the edited chromosome, counted from the chromosome's start",
+                    "no contact",
+                    "not asked for, or past the length of the chromosome before the edits",
+                ),
+            )
+        ),
+    ),
+    {
+        "binsize": "bin width in bp",
+        "span_bp": "bp covered by the predicted diagonals",
+        "edits": "JSON: the edits in the order in which they were made, as text",
+        "asked": "the region that was asked for; empty: what the edits reach",
+        "regions": "JSON: the region predicted, in the coordinates before the edits",
+        "edited_share": "JSON: share of each whole track's signal that was edited",
+        "track_binsize": "bin width of the tracks in bp",
+        "settings": "JSON: tiles, batches and threads that the values depend on, if only by rounding",
+        **_MODEL_ATTRS,
+    },
+    PREDICTIONS.optional_attrs,
+)
+ATTRIBUTIONS = Group(
+    "attributions",
+    "/{cell_type}/attributions/{run}/{binsize}",
+    "How much each track bin, in the raw signal, made each target of a prediction.",
+    (
+        *_CHROM_TABLES,
+        _CHROM_OFFSET,
+        Variable("target", ("target",), "O", "what is explained, as text", "", required=True),
+        Variable("track", ("track",), "O", "track name", "", required=True),
+        Variable(
+            "attribution",
+            ("target", "track", "bin"),
+            "f4",
+            "attribution of the raw signal; of a saliency, the gradient",
+            "target's own",
+            "no part in it, or the signal is that of the baseline",
+            "not read by any tile of the target, not measured, or blacklisted",
+            required=True,
+        ),
+        Variable("value", ("target",), "f8", "the target of these tracks", "target's own", required=True),
+        Variable(
+            "baseline_value", ("target",), "f8", "the target of the baseline", nan_means="no baseline", required=True
+        ),
+        Variable(
+            "completeness_error",
+            ("target",),
+            "f8",
+            "sum of the attributions minus (value - baseline_value)",
+            nan_means="not a method that adds up",
+            required=True,
+        ),
+    ),
+    {
+        "binsize": "bin width of the tracks in bp",
+        "contact_binsize": "bin width of the contacts in bp",
+        "method": "how signal was attributed, and its settings (JSON)",
+        "baseline": "what the signal is compared with",
+        "settings": "JSON: tiles, batches and threads that the values depend on, if only by rounding",
+        **_MODEL_ATTRS,
+    },
+    {name: text for name, text in PREDICTIONS.optional_attrs.items() if name != "track_shift"},
+)
 
-GROUPS: dict[str, Group] = {g.kind: g for g in (ROOT, TRACKS, CONTACTS, PREDICTIONS, EVALUATIONS)}
+GROUPS: dict[str, Group] = {
+    g.kind: g for g in (ROOT, TRACKS, CONTACTS, PREDICTIONS, EVALUATIONS, PERTURBATIONS, ATTRIBUTIONS)
+}
 
 #: Variables of a contacts group that are count × weight × weight.
 WEIGHTED_VARIABLES = ("ice", "kr", "vc", "vc_sqrt", "scale")

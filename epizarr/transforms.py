@@ -31,12 +31,15 @@ class Step:
         ``(values, params)``: changes float values in place.
     invert
         The inverse of ``apply``; None where there is none.
+    slope
+        ``(values, params)``: derivative of ``apply`` at these values, of their shape or one that broadcasts to it.
     learns
         Name of the parameter that fitting finds; None for a step that learns nothing.
     """
 
     apply: Callable[[np.ndarray, dict[str, Any]], None]
     invert: Callable[[np.ndarray, dict[str, Any]], None] | None
+    slope: Callable[[np.ndarray, dict[str, Any]], np.ndarray | float]
     learns: str | None = None
 
 
@@ -100,13 +103,17 @@ def _match(values: np.ndarray, params: dict[str, Any]) -> None:
     params["map"].apply_in_place(values)
 
 
+def _below_limit(values: np.ndarray, params: dict[str, Any]) -> np.ndarray:
+    return values < values.dtype.type(params["upper"])
+
+
 #: Steps of contacts (last axis: diagonal or offset) and tracks (last axis: bin).
 STEPS: dict[str, Step] = {
-    "obs_over_exp": Step(_divide_expected, _times_expected, learns="expected"),
-    "log1p": Step(_log1p, _undo_log1p),
-    "match": Step(_match, None, learns="reference"),
-    "clip": Step(_clip, None, learns="upper"),
-    "standardise": Step(_standardise, _undo_standardise, learns="mean, sd"),
+    "obs_over_exp": Step(_divide_expected, _times_expected, lambda v, p: 1 / _expected(p, v), learns="expected"),
+    "log1p": Step(_log1p, _undo_log1p, lambda v, p: 1 / (1 + v)),
+    "match": Step(_match, None, lambda v, p: p["map"].slope(v), learns="reference"),
+    "clip": Step(_clip, None, _below_limit, learns="upper"),
+    "standardise": Step(_standardise, _undo_standardise, lambda v, p: 1 / p["sd"], learns="mean, sd"),
 }
 
 #: Named transforms of a target. ``default_target_transform`` says which one a variable gets unasked.
@@ -232,6 +239,27 @@ class Transform:
                 raise TransformError(f"transform {self.name!r} has no inverse: step {step!r} cannot be undone.")
             steps.append((undo, self._learned(step)))
         return _in_blocks(_copied(values, None), steps)
+
+    def slope(self, values: np.ndarray) -> np.ndarray:
+        """Derivative of :meth:`apply` at each value: a new array of the same shape and dtype; NaN where the value is.
+
+        The derivative is 0 at and above a clip limit; that of a match is of the straight lines through its knots. The blacklist
+        is not looked at.
+
+        Raises
+        ------
+        TransformError
+            As :meth:`apply`.
+        """
+        now = _copied(values, None)
+        slope = np.where(np.isnan(now), now, now.dtype.type(1))
+        for step in self.steps:
+            if step == "blacklist":
+                continue
+            params = self._learned(step)
+            np.multiply(slope, STEPS[step].slope(now, params), out=slope, casting="same_kind")
+            STEPS[step].apply(now, params)
+        return slope
 
     @property
     def has_inverse(self) -> bool:

@@ -248,7 +248,12 @@ def blacklist() -> np.ndarray:
 
 
 def write_checkpoint(
-    run_dir: Path, *, transform: str = "obs_over_exp_log1p", seed: int = 0, match: str = "none"
+    run_dir: Path,
+    *,
+    transform: str = "obs_over_exp_log1p",
+    seed: int = 0,
+    match: str = "none",
+    network: NetworkConfig = NETWORK,
 ) -> Path:
     """Write a checkpoint of an untrained network, with transforms fitted on cell type A; returns ``RUNDIR/best``."""
     signal = draw_signal(0)
@@ -258,9 +263,9 @@ def write_checkpoint(
     lo, hi = grid.region_extent(ASSEMBLY.region(SPLITS["train"][0]))
     expected = mean_of_sums(*diagonal_sums(mask_band(band, good, MIN_DIAGONAL)[lo:hi]))
     torch.manual_seed(seed)
-    model = Epiphany(NETWORK)
+    model = Epiphany(network)
     card = ModelCard(
-        network=NETWORK,
+        network=network,
         tracks=TRACKS,
         track_binsize=TRACK_BINSIZE,
         binsize=BINSIZE,
@@ -290,7 +295,7 @@ def predict_in_small_blocks(store: str, checkpoint: str, out: str) -> None:
 
     It lies here and not in the test's module because each killed child imports the module it comes from.
     """
-    import epizarr.predict as module
+    from epizarr.predict import plan, predict_contacts
 
-    module.BLOCK_BINS = BAND_ROWS
-    module.predict_contacts(store, checkpoint, cell_type="B", out=out, n_threads=1)
+    plan.BLOCK_BINS = BAND_ROWS
+    predict_contacts(store, checkpoint, cell_type="B", out=out, n_threads=1)

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from epizarr.cli import (
+    attribute,
+    calibrate,
     check,
     config,
     evaluate,
@@ -13,6 +15,7 @@ from epizarr.cli import (
     import_weights,
     info,
     ingest,
+    perturb,
     plot,
     predict,
     prefetch,
@@ -75,6 +78,9 @@ for module in (
     export,
     plot,
     view,
+    calibrate,
+    attribute,
+    perturb,
     tracks,
 ):
     module.register(app)

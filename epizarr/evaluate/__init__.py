@@ -1,10 +1,12 @@
 """Evaluation: how well a run's prediction agrees with measured contacts, beside baselines; and the report of it.
 
-``maps`` reads blocks of contacts and tracks, ``score`` fits the baselines and scores, ``page`` draws and writes the report.
+``maps`` reads blocks of contacts and tracks, ``score`` fits the baselines and scores, ``page`` draws and writes the report;
+``uncertainty`` calibrates predicted standard deviations and measures how honest they are.
 """
 
 from epizarr.evaluate.page import write_report
 from epizarr.evaluate.score import evaluate_run
 from epizarr.evaluate.table import tidy_table, write_csv
+from epizarr.evaluate.uncertainty import assess_uncertainty, calibrate_run
 
-__all__ = ["evaluate_run", "tidy_table", "write_csv", "write_report"]
+__all__ = ["assess_uncertainty", "calibrate_run", "evaluate_run", "tidy_table", "write_csv", "write_report"]

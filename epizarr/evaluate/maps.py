@@ -305,7 +305,8 @@ def inputs_id(predictions: Sequence[xr.Dataset], maps: Sequence[Maps], truths: S
     content: list[Any] = [[truth.get("simulated") for truth in truths]]
     for prediction in predictions:
         content += [prediction.attrs[name] for name in ("checkpoint_sha256", "input_id", "settings", "regions")]
-        content += [prediction.attrs[name] for name in ("track_sources", "missing_tracks") if name in prediction.attrs]
+        optional = ("members", "track_sources", "missing_tracks")
+        content += [prediction.attrs[name] for name in optional if name in prediction.attrs]
     for source in maps:
         contacts = open_contacts(source.store, source.cell_type, source.binsize)
         tracks = open_tracks(source.store, source.cell_type, source.track_binsize)

@@ -1,4 +1,4 @@
-"""Intervals from BED files, for blacklists and the like."""
+"""Intervals from BED files, for blacklists and the like, and peaks by name."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from epizarr.errors import AssemblyMismatchError, InputFileError, raise_all
-from epizarr.genome import Assembly
+from epizarr.genome import Assembly, Region
 from epizarr.io.files import file_sha256
 from epizarr.io.filetype import read_lines
 
@@ -38,7 +38,41 @@ def read_intervals(path: str | Path, assembly: Assembly) -> pd.DataFrame:
     AssemblyMismatchError
         If no interval is on the assembly and the names differ only by the prefix ``chr``.
     """
-    rows: list[tuple[str, int, int]] = []
+    return _read_bed(path, assembly).drop(columns="name")
+
+
+def read_peaks(path: str | Path, assembly: Assembly) -> dict[str, list[Region]]:
+    """Read the named intervals of a BED or narrowPeak file that lie on an assembly.
+
+    Parameters
+    ----------
+    path, assembly
+        As for :func:`read_intervals`; the name is in the fourth column, and intervals without one (or called ``.``) are left out.
+
+    Returns
+    -------
+    Intervals by name, several where a name repeats.
+
+    Raises
+    ------
+    InputFileError
+        Also if no interval has a name.
+    InputNotFoundError, AssemblyMismatchError
+        As :func:`read_intervals`.
+    """
+    peaks: dict[str, list[Region]] = {}
+    for chrom, start, end, name in _read_bed(path, assembly).itertuples(index=False):
+        if name not in ("", "."):
+            peaks.setdefault(name, []).append(Region(chrom, start, end))
+    if not peaks:
+        raise InputFileError(
+            f"BED file {path} has no names: they are the fourth column. Give the edits' regions in bp instead."
+        )
+    return peaks
+
+
+def _read_bed(path: str | Path, assembly: Assembly) -> pd.DataFrame:
+    rows: list[tuple[str, int, int, str]] = []
     problems: list[str] = []
     lengths = dict(zip(assembly.chrom_names, assembly.chrom_lengths, strict=True))
     others: set[str] = set()
@@ -60,7 +94,7 @@ def read_intervals(path: str | Path, assembly: Assembly) -> pd.DataFrame:
                 f"{lengths[chrom]:,} bp; the file may belong to another assembly"
             )
         else:
-            rows.append((chrom, start, end))
+            rows.append((chrom, start, end, fields[3].strip() if len(fields) > 3 else ""))
     more = f" (the first {_MAX_LISTED} of {len(problems)} bad lines)" if len(problems) > _MAX_LISTED else ""
     raise_all(InputFileError, f"BED file {path}{more}", problems[:_MAX_LISTED])
     # Dropping every line in silence would leave a blacklist without effect.
@@ -75,6 +109,7 @@ def read_intervals(path: str | Path, assembly: Assembly) -> pd.DataFrame:
             "chrom": np.array([r[0] for r in rows], dtype=object),
             "start": np.array([r[1] for r in rows], dtype=np.int64),
             "end": np.array([r[2] for r in rows], dtype=np.int64),
+            "name": np.array([r[3] for r in rows], dtype=object),
         }
     )
     order = {chrom: rank for rank, chrom in enumerate(assembly.chrom_names)}

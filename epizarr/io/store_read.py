@@ -124,6 +124,16 @@ def open_evaluation(path: StorePath, cell_type: str, run: str, binsize: int) -> 
     return open_group(path, group_path("evaluations", cell_type, binsize, run), "evaluations")
 
 
+def open_perturbation(path: StorePath, cell_type: str, run: str, binsize: int) -> xr.Dataset:
+    """Open the contacts before and after a perturbation, lazily; see :func:`open_group`."""
+    return open_group(path, group_path("perturbations", cell_type, binsize, run), "perturbations")
+
+
+def open_attribution(path: StorePath, cell_type: str, run: str, binsize: int = 100) -> xr.Dataset:
+    """Open attributions of track bins, lazily; see :func:`open_group`."""
+    return open_group(path, group_path("attributions", cell_type, binsize, run), "attributions")
+
+
 def open_group(path: StorePath, group: str, kind: str, *, allow_incomplete: bool = False) -> xr.Dataset:
     """Open one group as a dataset.
 

@@ -2,30 +2,46 @@
 
 ``trunk`` runs the convolutions once for all overlapping windows, ``cores`` joins neighbouring bins, ``epiphany`` is the
 generator made of both, ``discriminator`` judges its maps in the adversarial mode, ``losses`` is what they are trained with,
-``inference`` predicts along whole chromosomes.
+``inference`` predicts along whole chromosomes, ``precision`` makes that cheaper in fewer bits.
 """
 
 from epizarr.nn.discriminator import Discriminator, DiscriminatorConfig, is_shown
-from epizarr.nn.epiphany import Epiphany, NetworkConfig
+from epizarr.nn.epiphany import Epiphany, Moments, NetworkConfig, bias_of_sd
 from epizarr.nn.inference import (
     NetworkGflop,
+    StripeMoments,
+    blend_tiles,
+    differentiable,
     network_gflop,
+    predict_moments,
     predict_stripes,
+    predict_tiles,
     prediction_bytes,
 )
-from epizarr.nn.losses import difference_sum, masked_mse, squared_error_sum
+from epizarr.nn.losses import difference_sum, gaussian_nll_sum, masked_mse, squared_error_sum
+from epizarr.nn.precision import Precision, lower_precision
 
 __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
     "Epiphany",
+    "Moments",
     "NetworkConfig",
     "NetworkGflop",
+    "Precision",
+    "StripeMoments",
+    "bias_of_sd",
+    "blend_tiles",
     "difference_sum",
+    "differentiable",
+    "gaussian_nll_sum",
     "is_shown",
+    "lower_precision",
     "masked_mse",
     "network_gflop",
+    "predict_moments",
     "predict_stripes",
+    "predict_tiles",
     "prediction_bytes",
     "squared_error_sum",
 ]

@@ -273,7 +273,7 @@ def run_core(layers: Mapping[str, nn.Module], features: Tensor) -> Tensor:
     states = features
     for place, (name, layer) in enumerate(layers.items()):
         output = layer(states)
-        if isinstance(layer, nn.LSTM):
+        if isinstance(output, tuple):  # an LSTM gives its last states too
             output = output[0]
         states = output if place == 0 or name == "norm" else output + states
     return states

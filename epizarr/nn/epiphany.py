@@ -9,8 +9,9 @@ Source: PUBLISHED_EPIPHANY, section 2.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Self, get_args
+from typing import Literal, NamedTuple, Self, get_args
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,6 +21,23 @@ from epizarr.nn.dropout import ExampleDropout, draw_seeds
 from epizarr.nn.trunk import DropoutMasks, TrunkPlan, plan_trunk, shared_trunk, window_columns
 
 FinalRelu = Literal["never", "predict", "always"]
+Head = Literal["mean", "variance"]
+
+#: Log-variances stay within this of 0, smoothly: neither they nor their exponentials overflow, whatever the last layer gives.
+MAX_LOG_VARIANCE = 20.0
+
+
+def bias_of_sd(sd: Tensor) -> Tensor:
+    """Bias of the variance head that gives these standard deviations where all else is 0; 0 where one of them is 0."""
+    log_variance = torch.where(sd > 0, 2 * torch.log(sd), torch.zeros_like(sd))
+    return MAX_LOG_VARIANCE * torch.atanh((log_variance / MAX_LOG_VARIANCE).clamp(-0.99, 0.99))
+
+
+class Moments(NamedTuple):
+    """What the network says of each pixel, both (batch, bin, offset); ``log_variance`` is None without a variance head."""
+
+    mean: Tensor
+    log_variance: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,9 @@ class NetworkConfig:
     final_relu
         Whether negative outputs are cut at 0: ``"never"``, only in evaluation mode (``"predict"``, as in the
         released inference code), or ``"always"``.
+    head
+        ``"mean"``: one number a pixel, as published. ``"variance"``: mean and log-variance, the latter by one more linear
+        layer on what ``fc2`` reads, so that the weights of the mean keep their names and shapes.
 
     Raises
     ------
@@ -88,6 +109,7 @@ class NetworkConfig:
     n_heads: int = DEFAULT_HEADS
     head_hidden: int = 900
     final_relu: FinalRelu = "never"
+    head: Head = "mean"
 
     def __post_init__(self) -> None:
         # A list, as TOML and JSON have it, would make the config unhashable and unequal to itself read back.
@@ -101,7 +123,8 @@ class NetworkConfig:
         if not 0 <= self.dropout < 1:
             problems.append(f"dropout is {self.dropout}, needs a probability below 1")
         problems += self._core_shape(n_features=1).problems()
-        for name, choices in (("final_relu", get_args(FinalRelu)), ("dropout_masks", get_args(DropoutMasks))):
+        listed = (("final_relu", FinalRelu), ("dropout_masks", DropoutMasks), ("head", Head))
+        for name, choices in ((name, get_args(choice)) for name, choice in listed):
             if getattr(self, name) not in choices:
                 problems.append(f"{name} is {getattr(self, name)!r}, needs one of {', '.join(choices)}")
         if not self.conv_channels or len(self.conv_channels) != len(self.conv_kernels):
@@ -138,6 +161,16 @@ class NetworkConfig:
     def in_channels(self) -> int:
         """Channels of the input: the tracks, twice as many with mask channels."""
         return self.n_tracks * (2 if self.mask_channels else 1)
+
+    @property
+    def has_variance(self) -> bool:
+        """Whether the network says how far off its mean may be."""
+        return self.head == "variance"
+
+    @property
+    def n_outputs(self) -> int:
+        """Numbers that the last layers give for each bin."""
+        return self.n_offsets * (2 if self.has_variance else 1)
 
     @property
     def n_features(self) -> int:
@@ -218,8 +251,12 @@ class Epiphany(nn.Module):
         for name, module in core.items():
             self.add_module(name, module)
         self._core_names = tuple(core)
+        #: What the core and ``fc`` compute in, where it is not what the others do (:mod:`epizarr.nn.precision`).
+        self.core_dtype: torch.dtype | None = None
         self.fc = nn.Linear(config.core_shape.width, config.head_hidden)
         self.fc2 = nn.Linear(config.head_hidden, config.n_offsets)
+        # Last, so that the other layers begin with the same weights with either head.
+        self.fc_log_variance = nn.Linear(config.head_hidden, config.n_offsets) if config.has_variance else None
 
     @property
     def convolutions(self) -> list[nn.Conv1d]:
@@ -245,8 +282,8 @@ class Epiphany(nn.Module):
             ``config.cut_length(n_bins)``; the last ``stride`` of a cut are ignored. By default the signal is taken
             as a cut: the length alone cannot tell a cut of n bins from the input of n + 1.
         seeds
-            Seeds of the examples' dropout masks, int64, shape (batch,), on the CPU; used in training mode only. By default
-            they are drawn from torch's generator.
+            Seeds of the examples' dropout masks, int64, shape (batch,), on the CPU; features are dropped by them in either
+            mode. By default they are drawn from torch's generator in training mode, and nothing is dropped in evaluation.
 
         Returns
         -------
@@ -274,11 +311,11 @@ class Epiphany(nn.Module):
             self.convolutions,
             signal,
             config.trunk_plan(wanted),
-            dropout=ExampleDropout(config.dropout, seeds if self.training else None, signal.device),
+            dropout=ExampleDropout(config.dropout, seeds, signal.device),
             dropout_masks=config.dropout_masks,
         )
 
-    def core(self, features: Tensor) -> Tensor:
+    def moments(self, features: Tensor) -> Moments:
         """Run the core and the linear layers over features of consecutive bins.
 
         Parameters
@@ -288,7 +325,8 @@ class Epiphany(nn.Module):
 
         Returns
         -------
-        Stripes, shape (batch, bin, offset).
+        Mean and, with a variance head, log-variance of each pixel of the stripes, shape (batch, bin, offset), in units of the
+        transformed target.
 
         Raises
         ------
@@ -300,12 +338,19 @@ class Epiphany(nn.Module):
                 f"network features: shape {tuple(features.shape)}, need (batch, bin, {self.config.n_features}), "
                 "as Epiphany.features returns them."
             )
-        states = run_core(self.core_layers, features)
-        stripes: Tensor = self.fc2(functional.relu(self.fc(states)))
+        states = run_core(self.core_layers, features.to(self.core_dtype or features.dtype))
+        hidden = functional.relu(self.fc(states)).to(features.dtype)
+        mean: Tensor = self.fc2(hidden)
         if self.config.final_relu == "always" or (self.config.final_relu == "predict" and not self.training):
-            stripes = functional.relu(stripes)
-        return stripes
+            mean = functional.relu(mean)
+        if self.fc_log_variance is None:
+            return Moments(mean, None)
+        return Moments(mean, MAX_LOG_VARIANCE * torch.tanh(self.fc_log_variance(hidden) / MAX_LOG_VARIANCE))
+
+    def core(self, features: Tensor) -> Tensor:
+        """Return the mean of :meth:`moments`, shape (batch, bin, offset)."""
+        return self.moments(features).mean
 
     def forward(self, signal: Tensor, n_bins: int | None = None, *, seeds: Tensor | None = None) -> Tensor:
-        """Predict the stripes of consecutive bins: :meth:`core` of :meth:`features`, see there."""
+        """Predict the stripes of consecutive bins, their mean: :meth:`core` of :meth:`features`, see there."""
         return self.core(self.features(signal, n_bins, seeds=seeds))

@@ -7,6 +7,7 @@ The core sees one tile at a time, so that a bin's stripe depends on the tile it 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,8 +43,47 @@ def predict_stripes(
     overlap_bins: int,
     batch_size: int,
     trunk_bins: int = 1000,
+    phase_bins: int = 0,
 ) -> Tensor:
-    """Predict the stripes of the bins [lo, hi) of a chromosome.
+    """Predict the stripes of the bins [lo, hi) of a chromosome: the mean of :func:`predict_moments`, see there."""
+    return predict_moments(
+        model,
+        signal,
+        first_bin=first_bin,
+        n_chrom_bins=n_chrom_bins,
+        lo=lo,
+        hi=hi,
+        tile_bins=tile_bins,
+        overlap_bins=overlap_bins,
+        batch_size=batch_size,
+        trunk_bins=trunk_bins,
+        phase_bins=phase_bins,
+    ).mean
+
+
+class StripeMoments(NamedTuple):
+    """Mean and variance of each pixel, (bin, offset); ``variance`` is None of a network without a variance head."""
+
+    mean: Tensor
+    variance: Tensor | None
+
+
+def predict_moments(
+    model: Epiphany,
+    signal: Tensor,
+    *,
+    first_bin: int,
+    n_chrom_bins: int,
+    lo: int,
+    hi: int,
+    tile_bins: int,
+    overlap_bins: int,
+    batch_size: int,
+    trunk_bins: int = 1000,
+    phase_bins: int = 0,
+    tile_seeds: Tensor | None = None,
+) -> StripeMoments:
+    """Predict mean and variance of the stripes of the bins [lo, hi) of a chromosome.
 
     The result does not depend on how the chromosome is cut into ranges, up to rounding, and the same call gives the
     same bits again with the same number of threads. Memory beside signal and result: see :func:`prediction_bytes`.
@@ -57,26 +97,30 @@ def predict_stripes(
         must reach to the last bin of :func:`bins_needed`, what lies behind is ignored.
     first_bin
         Bin of the signal's first window, at most the first of :func:`bins_needed`.
-    n_chrom_bins, lo, hi, tile_bins, overlap_bins
+    n_chrom_bins, lo, hi, tile_bins, overlap_bins, phase_bins
         As in :func:`bins_needed`.
     batch_size
         Most tiles that the core runs at once. On a CPU 32 and more come near the speed of the matrix products.
     trunk_bins
         Most bins that the trunk runs at once.
+    tile_seeds
+        Seed of the dropout masks of each tile of the chromosome (:func:`epizarr.tiles.tile_starts`), int64, on the CPU:
+        one draw of Monte-Carlo dropout. The trunk then runs tile by tile, as masks belong to tiles. Default: nothing is dropped.
 
     Returns
     -------
-    Stripes, shape (hi - lo, offset), on the signal's device, in the network's dtype.
+    Moments, each (hi - lo, offset), on the signal's device, in the network's dtype, in units of the transformed target. Where
+    tiles overlap, mean and variance are both their weighted means.
 
     Raises
     ------
     ConfigError
         If range, tiles, ``batch_size`` or ``trunk_bins`` are out of range.
     TensorShapeError
-        If the signal does not cover the bins needed or has another number of channels.
+        If the signal does not cover the bins needed or has another number of channels, or there is not one seed a tile.
     """
     config = model.config
-    needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, tile_bins, overlap_bins)
+    needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, tile_bins, overlap_bins, phase_bins)
     if batch_size < 1 or trunk_bins < 1:
         raise ConfigError(f"prediction: batch_size is {batch_size} and trunk_bins {trunk_bins}, both need at least 1.")
     skipped = (needed_lo - first_bin) * config.stride
@@ -87,31 +131,127 @@ def predict_stripes(
             f"bin {first_bin}; needs ({config.in_channels}, track bins) from bin {needed_lo} or earlier with at least "
             f"{n_wanted} track bins. Ask bins_needed for the bins and NetworkConfig.input_length for their track bins."
         )
-    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins)
-    weights = blend_weights(n_chrom_bins, tile_bins, overlap_bins)
+    starts = tile_starts(n_chrom_bins, tile_bins, overlap_bins, phase_bins)
+    if tile_seeds is not None and tile_seeds.shape != starts.shape:
+        raise TensorShapeError(
+            f"prediction: tile_seeds has shape {tuple(tile_seeds.shape)}; needs a seed for each of {len(starts)} tiles."
+        )
+    return predict_tiles(
+        model,
+        signal,
+        starts=starts,
+        weights=blend_weights(n_chrom_bins, tile_bins, overlap_bins, phase_bins),
+        first_bin=first_bin,
+        lo=lo,
+        hi=hi,
+        batch_size=batch_size,
+        trunk_bins=trunk_bins,
+        tile_seeds=tile_seeds,
+    )
+
+
+def predict_tiles(model: Epiphany, signal: Tensor, **placed: Any) -> StripeMoments:
+    """Predict stripes from tiles that lie anywhere: :func:`blend_tiles` in evaluation mode and without gradients.
+
+    The moments are on the signal's device.
+    """
+    with _evaluation(model):
+        mean, variance = blend_tiles(model, signal, **placed)
+    # A tensor born in inference mode is refused by autograd; a copy made outside is an ordinary one.
+    return StripeMoments(
+        mean.to(signal.device, copy=True), None if variance is None else variance.to(signal.device, copy=True)
+    )
+
+
+@contextmanager
+def differentiable(model: nn.Module) -> Iterator[None]:
+    """Let :func:`blend_tiles` be differentiated with respect to its signal, in evaluation mode.
+
+    cuDNN's LSTM has no backward pass in evaluation mode, so that torch's own LSTM runs instead, on CUDA more slowly.
+    Parameters need no gradient meanwhile, which would be computed and dropped.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    model.eval().requires_grad_(False)
+    try:
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        for module, is_training in modes:
+            module.training = is_training
+        for parameter, needs in wanted:
+            parameter.requires_grad_(needs)
+
+
+def blend_tiles(
+    model: Epiphany,
+    signal: Tensor,
+    *,
+    starts: np.ndarray,
+    weights: np.ndarray,
+    first_bin: int,
+    lo: int,
+    hi: int,
+    batch_size: int,
+    trunk_bins: int = 1000,
+    tile_seeds: Tensor | None = None,
+) -> StripeMoments:
+    """Run the trunk once and the tiles of a range in batches, and blend them; what prediction and attribution share.
+
+    Parameters
+    ----------
+    model
+        The network, in the mode that it is in.
+    signal
+        Tracks, shape (channel, track bin), from the window of ``first_bin`` to that of the last bin of the tiles that are needed.
+    starts, weights
+        Tiles of the whole chromosome: first bins, and weights (tile, bin of the tile).
+    first_bin, lo, hi, batch_size, trunk_bins, tile_seeds
+        As in :func:`predict_moments`.
+
+    Returns
+    -------
+    Moments, each (hi - lo, offset), on the network's device.
+    """
+    config = model.config
     length = weights.shape[1]
     tiles = tiles_touching(starts, length, lo, hi)
+    needed_lo, needed_hi = int(starts[tiles[0]]), int(starts[tiles[-1]]) + length
+    skipped = (needed_lo - first_bin) * config.stride
     parameter = next(model.parameters())
-    with _evaluation(model):
+
+    def features_of(first: int, n_bins: int, seeds: Tensor | None = None) -> Tensor:
+        """Features of bins from ``first`` on, counted from ``needed_lo``, (bin, feature)."""
+        begin = skipped + first * config.stride
+        cut = signal[None, :, begin : begin + config.input_length(n_bins)].to(parameter)
+        return model.features(cut, n_bins, seeds=seeds)[0]
+
+    if tile_seeds is None:
         features = parameter.new_empty(needed_hi - needed_lo, config.n_features)
         for piece in range(0, len(features), trunk_bins):
             n_bins = min(trunk_bins, len(features) - piece)
-            begin = skipped + piece * config.stride
-            cut = signal[None, :, begin : begin + config.input_length(n_bins)].to(parameter)
-            features[piece : piece + n_bins] = model.features(cut, n_bins)[0]
+            features[piece : piece + n_bins] = features_of(piece, n_bins)
 
-        stripes = parameter.new_zeros(hi - lo, config.n_offsets)
-        # Batches of nearly equal size: a last batch of a few tiles would run at a fraction of the speed.
-        for batch in np.array_split(tiles, -(-len(tiles) // batch_size)):
-            bins = torch.as_tensor(starts[batch, None] - needed_lo + np.arange(length), device=features.device)
-            predicted = model.core(features[bins])
-            for tile, stripe in zip(batch, predicted, strict=True):
-                begin, end = max(lo, int(starts[tile])), min(hi, int(starts[tile]) + length)
-                own = slice(begin - int(starts[tile]), end - int(starts[tile]))
-                weight = torch.as_tensor(weights[tile, own], device=stripe.device, dtype=stripe.dtype)
-                stripes[begin - lo : end - lo] += weight[:, None] * stripe[own]
-    # A tensor born in inference mode is refused by autograd; a copy made outside is an ordinary one.
-    return stripes.to(signal.device, copy=True)
+    mean = parameter.new_zeros(hi - lo, config.n_offsets)
+    variance = torch.zeros_like(mean) if config.has_variance else None
+    # Batches of nearly equal size: a last batch of a few tiles would run at a fraction of the speed.
+    for batch in np.array_split(tiles, -(-len(tiles) // batch_size)):
+        first = starts[batch] - needed_lo
+        if tile_seeds is None:
+            of_tiles = features[torch.as_tensor(first[:, None] + np.arange(length), device=features.device)]
+        else:
+            seeds = [tile_seeds[tile : tile + 1] for tile in batch.tolist()]
+            pairs = zip(first.tolist(), seeds, strict=True)
+            of_tiles = torch.stack([features_of(place, length, seed) for place, seed in pairs])
+        predicted = model.moments(of_tiles)
+        for place, tile in enumerate(batch.tolist()):
+            begin, end = max(lo, int(starts[tile])), min(hi, int(starts[tile]) + length)
+            own = slice(begin - int(starts[tile]), end - int(starts[tile]))
+            weight = torch.as_tensor(weights[tile, own], device=mean.device, dtype=mean.dtype)[:, None]
+            mean[begin - lo : end - lo] += weight * predicted.mean[place, own]
+            if variance is not None and predicted.log_variance is not None:
+                variance[begin - lo : end - lo] += weight * predicted.log_variance[place, own].exp()
+    return StripeMoments(mean, variance)
 
 
 @dataclass(frozen=True)
@@ -158,7 +298,7 @@ def network_gflop(config: NetworkConfig, n_bins: int, batch: int = 1) -> Network
     widths = zip(config.conv_channels, (config.in_channels, *config.conv_channels), config.conv_kernels, strict=False)
     per_column = [n_out * n_in * kernel for n_out, n_in, kernel in widths]
     columns = [phases * n for phases, n in zip(plan.n_phases, plan.conv_columns, strict=True)]
-    head = config.core_shape.width * config.head_hidden + config.head_hidden * config.n_offsets
+    head = config.core_shape.width * config.head_hidden + config.head_hidden * config.n_outputs
     scale = 2e-9 * batch
     return NetworkGflop(
         trunk=scale * sum(work * n for work, n in zip(per_column, columns, strict=True)),
@@ -200,6 +340,6 @@ def prediction_bytes(
     looked_up = 3 * trunk_bins * config.n_features
     trunk = 2 * convolved + convolved // config.pool + config.in_channels * plan.n_read + looked_up
     steps = batch_size * tile_bins
-    head = 2 * config.head_hidden + config.n_offsets
+    head = 2 * config.head_hidden + config.n_outputs
     core = config.core_shape.working_values(batch_size, tile_bins) + steps * head
     return 4 * (n_feature_bins * config.n_features + max(trunk, core))

@@ -10,6 +10,18 @@ from torch import Tensor
 from epizarr.errors import TensorShapeError
 
 
+def _valid_error(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Prediction minus target where valid, else 0 without a gradient."""
+    if not prediction.shape == target.shape == valid.shape or valid.dtype != torch.bool:
+        raise TensorShapeError(
+            f"loss: prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)} and valid "
+            f"{tuple(valid.shape)} of {valid.dtype}; needs three equal shapes and a boolean mask."
+        )
+    # Both operands are replaced BEFORE the arithmetic: the gradient of an unused NaN or infinity is NaN, not 0.
+    zero = prediction.new_zeros(())
+    return torch.where(valid, prediction, zero) - torch.where(valid, target.to(prediction.dtype), zero)
+
+
 def squared_error_sum(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Sum the squared errors of the valid pixels, and count them.
 
@@ -36,15 +48,45 @@ def squared_error_sum(prediction: Tensor, target: Tensor, valid: Tensor) -> tupl
     TensorShapeError
         If the shapes differ or ``valid`` is not boolean.
     """
-    if not prediction.shape == target.shape == valid.shape or valid.dtype != torch.bool:
-        raise TensorShapeError(
-            f"loss: prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)} and valid "
-            f"{tuple(valid.shape)} of {valid.dtype}; needs three equal shapes and a boolean mask."
-        )
-    # Both operands are replaced BEFORE the arithmetic: the gradient of an unused NaN or infinity is NaN, not 0.
-    zero = prediction.new_zeros(())
-    error = torch.where(valid, prediction, zero) - torch.where(valid, target.to(prediction.dtype), zero)
+    error = _valid_error(prediction, target, valid)
     return error.square().sum(), valid.sum()
+
+
+def gaussian_nll_sum(
+    mean: Tensor, log_variance: Tensor, target: Tensor, valid: Tensor, *, beta: float
+) -> tuple[Tensor, Tensor]:
+    """Sum the negative log-likelihoods of the valid pixels under normal distributions, and count them.
+
+    Each pixel's is weighed by its predicted variance to the power ``beta``, a factor without gradient. Without it (0), a pixel
+    that is thought uncertain hardly draws the mean towards its target, so that what is badly predicted at first stays so;
+    with 1, the mean is trained as by half the squared error.
+
+    Parameters
+    ----------
+    mean, log_variance
+        Predicted stripes and natural logarithms of their variances, any shape.
+    target, valid
+        As in :func:`squared_error_sum`.
+    beta
+        From 0 to 1.
+
+    Returns
+    -------
+    The sum, with gradient, in nats without the constant log(2π)/2, and the number of valid pixels (int64), both without dims.
+
+    Raises
+    ------
+    TensorShapeError
+        As :func:`squared_error_sum`.
+
+    References
+    ----------
+    Seitzer et al. 2022, On the pitfalls of heteroscedastic uncertainty estimation, ICLR (arXiv 2203.09168), equation 5.
+    """
+    error = _valid_error(mean, target, valid)
+    log_variance = torch.where(valid, log_variance, log_variance.new_zeros(()))
+    likelihood = 0.5 * (log_variance + error.square() * torch.exp(-log_variance))
+    return (likelihood * torch.exp(beta * log_variance.detach())).sum(), valid.sum()
 
 
 def masked_mse(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -49,6 +49,9 @@ class ModelCard:
         What each track seemed to hold in training, by cell type and track; empty in checkpoints of format 1.0.
     target_mean
         Mean of the transformed target over the training regions, by offset; empty up to format 1.1.
+    target_sd
+        Standard deviation of the transformed target over the training regions, by offset; of networks with a variance head,
+        others have none.
     discriminator
         Shape of the discriminator that it was trained with; None without an adversarial loss.
     track_distributions
@@ -71,6 +74,7 @@ class ModelCard:
     config: TrainConfig
     signal_kinds: dict[str, dict[str, SignalKind]] = field(default_factory=dict, kw_only=True)
     target_mean: tuple[float, ...] = field(default=(), kw_only=True)
+    target_sd: tuple[float, ...] = field(default=(), kw_only=True)
     discriminator: DiscriminatorConfig | None = field(default=None, kw_only=True)
     track_distributions: dict[str, TrackDistribution] = field(default_factory=dict, kw_only=True)
 
@@ -103,12 +107,13 @@ def card_from_document(document: dict[str, Any], config: TrainConfig) -> ModelCa
     KeyError, TypeError, ValueError
         If something is missing or cannot be read.
     """
-    document = {"signal_kinds": {}, "discriminator": None, "track_distributions": {}, "target_mean": ()} | document
+    absent: dict[str, Any] = {"signal_kinds": {}, "track_distributions": {}, "target_mean": (), "target_sd": ()}
+    document = absent | {"discriminator": None} | document
     values = {f.name: document[f.name] for f in dataclasses.fields(ModelCard) if f.name != "config"}
     values["network"] = NetworkConfig(**values["network"])
     if values["discriminator"] is not None:
         values["discriminator"] = DiscriminatorConfig(**values["discriminator"])
-    values["tracks"], values["target_mean"] = tuple(values["tracks"]), tuple(values["target_mean"])
+    values |= {name: tuple(values[name]) for name in ("tracks", "target_mean", "target_sd")}
     values["chrom_lengths"] = dict(values["chrom_lengths"])
     values["target_transform"] = Transform.from_json(json.dumps(values["target_transform"]))
     values["track_transforms"] = {
@@ -138,8 +143,10 @@ def card_problems(card: ModelCard) -> list[str]:
         problems.append(
             f"bins of {card.binsize} bp are not the network's {network.stride} track bins of {card.track_binsize} bp"
         )
-    if len(card.target_mean) not in (0, network.n_offsets):
-        problems.append(f"target_mean has {len(card.target_mean)} offsets, the network {network.n_offsets}")
+    for name in ("target_mean", "target_sd"):
+        n_values = len(getattr(card, name))
+        if n_values not in (0, network.n_offsets):
+            problems.append(f"{name} has {n_values} offsets, the network {network.n_offsets}")
     if not 0 <= card.min_diagonal < network.n_offsets:
         problems.append(f"min_diagonal is {card.min_diagonal}, the network has {network.n_offsets} offsets")
     if not all(type(length) is int and length > 0 for length in card.chrom_lengths.values()):

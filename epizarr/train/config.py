@@ -30,6 +30,8 @@ BEST_BY = {"loss": False, "pearson": True, "spearman": True}
 #: ``target.transform`` and ``target.min_diagonal`` that stand for "what the variable or the store says".
 DEFAULT_TRANSFORM = "default"
 STORE_MIN_DIAGONAL = -1
+#: ``training.variance_beta`` of every config unless told; without a variance head there is no other value.
+DEFAULT_VARIANCE_BETA = 0.5
 
 
 def _field(
@@ -145,6 +147,11 @@ class NetworkSettings:
     n_heads: int = _field(8, "attention heads of a transformer, a divisor of hidden; of no use to other cores", least=1)
     head_hidden: int = _field(900, "width of the linear layer behind the core", least=1)
     final_relu: str = _field("never", "where negative outputs are cut at 0", choices=("never", "predict", "always"))
+    head: str = _field(
+        "mean",
+        "what the network says of a pixel: mean; variance, mean and variance, trained by the Gaussian likelihood",
+        choices=("mean", "variance"),
+    )
 
 
 @dataclass(frozen=True)
@@ -168,10 +175,19 @@ class OptimSettings:
     )
     halve_epochs: int = _field(16, "halving: the rate is halved each time after so many epochs", least=1)
     lr_floor: float = _field(1e-6, "the rate never falls below this, but for the warm-up", least=0)
-    start_at_mean: bool = _field(False, "the untrained network gives the training mean of each offset")
+    start_at_mean: bool = _field(
+        False, "the untrained network gives the training mean of each offset, and the variance if it has that head"
+    )
     warmup_steps: int = _field(0, "steps over which the rate rises to its value; 0: it starts there", least=0)
     clip_norm: float = _field(0.0, "norm that gradients are scaled down to where they exceed it; 0: never", least=0)
-    mse_weight: float = _field(1.0, "weight of the mean squared error in the loss", least=0)
+    mse_weight: float = _field(
+        1.0, "weight in the loss of the mean squared error, or of the likelihood with a variance head", least=0
+    )
+    variance_beta: float = _field(
+        DEFAULT_VARIANCE_BETA,
+        "likelihood of a variance head: power of the variance that weighs a pixel; 0: plain, 1: mean as by squared error",
+        least=0,
+    )
     adversarial_weight: float = _field(
         0.0,
         "weight of the discriminator's judgement in the loss (paper: 0.05 beside 0.95); 0: no discriminator",
@@ -469,6 +485,13 @@ def check_config(config: TrainConfig, origin: str = "training config") -> TrainC
     if config.training.mse_weight == config.training.adversarial_weight == 0:
         problems.append(
             "training.mse_weight and training.adversarial_weight are both 0: there is nothing to learn from"
+        )
+    if config.training.variance_beta > 1:
+        problems.append(f"training.variance_beta = {config.training.variance_beta}: needs at most 1")
+    if network.head == "mean" and config.training.variance_beta != DEFAULT_VARIANCE_BETA:
+        problems.append(
+            f"training.variance_beta = {config.training.variance_beta} needs network.head = 'variance': leave it at "
+            f"{DEFAULT_VARIANCE_BETA}"
         )
     if config.target.min_diagonal >= network.n_offsets:
         problems.append(

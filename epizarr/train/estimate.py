@@ -176,7 +176,7 @@ def step_bytes(
     widest = max(values + network.pool * after for values, after in zip(convolved, [*pooled, 0], strict=True))
     trunk = kept + 3 * widest + 2 * network.in_channels * network.cut_length(n_bins)
     steps = batch_size * n_bins
-    head = steps * (3 * network.head_hidden + 8 * network.n_offsets)
+    head = steps * (3 * network.head_hidden + 8 * network.n_outputs)
     running = batch_size * trunk + head + core.kept_values(batch_size, n_bins) + core.working_values(batch_size, n_bins)
     sizes = _parameter_sizes(Epiphany, network)
     if judge is not None:

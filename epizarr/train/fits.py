@@ -3,7 +3,7 @@
 Each cell type and region weighs by its size. All of it goes with the checkpoint.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -65,11 +65,22 @@ def _fit_target(data: TrainingData) -> Transform:
 
 def transformed_mean(data: TrainingData, transform: Transform) -> np.ndarray:
     """Mean of the transformed target over the training regions' valid pixels, by diagonal; 0 where there are none."""
-    return np.nan_to_num(mean_of_sums(*_target_sums(data, "train", transform)))
+    return np.nan_to_num(mean_of_sums(*_target_sums(data, "train", transform.apply)))
 
 
-def _target_sums(data: TrainingData, split: str, transform: Transform | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and number of a split's valid pixels, by diagonal; of the transformed target if a transform is given."""
+def transformed_sd(data: TrainingData, transform: Transform, mean: np.ndarray) -> np.ndarray:
+    """Standard deviation around ``mean`` of what :func:`transformed_mean` averages, by diagonal; 0 where there are no pixels."""
+
+    def squares(band: np.ndarray) -> np.ndarray:
+        return np.square(transform.apply(band) - mean.astype(band.dtype))
+
+    return np.sqrt(np.nan_to_num(mean_of_sums(*_target_sums(data, "train", squares))))
+
+
+def _target_sums(
+    data: TrainingData, split: str, change: Callable[[np.ndarray], np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of a split's valid pixels, by diagonal; of what ``change`` makes of bands of them if it is given."""
     config = data.config
     total = np.zeros(config.network.n_offsets)
     number = np.zeros(config.network.n_offsets, dtype=np.int64)
@@ -77,7 +88,7 @@ def _target_sums(data: TrainingData, split: str, transform: Transform | None = N
         for segment in data.segments(split):
             for lo in range(segment.lo, segment.hi, FIT_ROWS):
                 band = read_masked_band(source, segment, lo, min(lo + FIT_ROWS, segment.hi), config.target.min_diagonal)
-                block_total, block_number = diagonal_sums(band if transform is None else transform.apply(band))
+                block_total, block_number = diagonal_sums(band if change is None else change(band))
                 total += block_total
                 number += block_number
     return total, number

@@ -8,11 +8,11 @@ import torch
 
 from epizarr.errors import CheckpointError, ConfigError
 from epizarr.io.track_kinds import stored_kinds
-from epizarr.nn import Discriminator, DiscriminatorConfig, Epiphany, NetworkConfig
+from epizarr.nn import Discriminator, DiscriminatorConfig, Epiphany, NetworkConfig, bias_of_sd
 from epizarr.train.card import ModelCard
 from epizarr.train.checkpoint import Checkpoint, Position, load_checkpoint, load_training_state, settle_checkpoints
 from epizarr.train.config import NetworkSettings, TrainConfig
-from epizarr.train.fits import fit_distributions, fit_transforms, transformed_mean
+from epizarr.train.fits import fit_distributions, fit_transforms, transformed_mean, transformed_sd
 from epizarr.train.sources import TrainingData
 from epizarr.train.step import Learner
 
@@ -61,6 +61,9 @@ def make_learner(start: Start, config: TrainConfig, device: torch.device) -> Lea
         if config.training.start_at_mean:
             # Otherwise the first steps move every hidden unit alike towards the mean, and the network may stay constant.
             generator.fc2.bias.copy_(mean)
+            if generator.fc_log_variance is not None:
+                # For the same reason: all pixels would agree that the variance is too large, and turn the hidden units alike.
+                generator.fc_log_variance.bias.copy_(bias_of_sd(torch.tensor(start.card.target_sd)))
         if judge is not None:
             judge.fill.copy_(mean)
     return learner
@@ -102,6 +105,8 @@ def discriminator_config(config: TrainConfig) -> DiscriminatorConfig | None:
 def _new_card(data: TrainingData, network: NetworkConfig, judge: DiscriminatorConfig | None) -> ModelCard:
     config = data.config
     target_transform, track_transforms = fit_transforms(data)
+    mean = transformed_mean(data, target_transform)
+    sd = transformed_sd(data, target_transform, mean).tolist() if network.has_variance else ()
     return ModelCard(
         network=network,
         tracks=config.data.tracks,
@@ -126,7 +131,8 @@ def _new_card(data: TrainingData, network: NetworkConfig, judge: DiscriminatorCo
             for source in data.sources
         },
         track_distributions=fit_distributions(data, track_transforms),
-        target_mean=tuple(transformed_mean(data, target_transform).tolist()),
+        target_mean=tuple(mean.tolist()),
+        target_sd=tuple(sd),
         discriminator=judge,
     )
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from epizarr.errors import TrainingError
-from epizarr.nn import Discriminator, Epiphany, difference_sum, is_shown, squared_error_sum
+from epizarr.nn import Discriminator, Epiphany, difference_sum, gaussian_nll_sum, is_shown, squared_error_sum
 from epizarr.train.config import TrainConfig
 from epizarr.train.dataset import DEVICE_FIELDS, TensorBatch
 from epizarr.train.ranks import Ranks
@@ -113,7 +113,7 @@ class Learner:
         numbers = [int(n) for n in ranks.sum_numbers(*(float(n) for n in n_own))]
         for _, optimizer in self.trained:
             optimizer.zero_grad(set_to_none=True)
-        sums = np.zeros(4)
+        sums = np.zeros(5)
         unit = 2 if settings.pairs else 1
         for part in micro_batches(len(shown), self.config.execution.micro_batch, unit):
             sums += self._backward(_sliced(batch, part, ranks.device), shown[part].to(ranks.device), numbers)
@@ -124,7 +124,7 @@ class Learner:
             if settings.clip_norm > 0:
                 nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
             optimizer.step()
-        squared_error, difference, adversarial, judged = sums.tolist()
+        squared_error, _, difference, adversarial, judged = sums.tolist()
         n_pixels, n_difference, n_shown = numbers
         return StepSums(squared_error, n_pixels, difference, n_difference, adversarial, judged, n_shown)
 
@@ -140,15 +140,21 @@ class Learner:
         n_pixels, n_difference, n_shown = (max(n, 1) for n in numbers)
         precision = torch.bfloat16 if settings.precision == "bfloat16" else None
         with torch.autocast(batch.signal.device.type, dtype=precision, enabled=precision is not None):
-            prediction = self.generator(batch.signal, seeds=batch.seeds)
-        prediction = prediction.float()
+            moments = self.generator.moments(self.generator.features(batch.signal, seeds=batch.seeds))
+        prediction = moments.mean.float()
         squared_error, _ = squared_error_sum(prediction, batch.target, batch.valid)
-        loss = settings.mse_weight * squared_error / n_pixels
+        pixel_loss = squared_error
+        if moments.log_variance is not None:
+            log_variance = moments.log_variance.float()
+            pixel_loss, _ = gaussian_nll_sum(
+                prediction, log_variance, batch.target, batch.valid, beta=settings.variance_beta
+            )
+        loss = settings.mse_weight * pixel_loss / n_pixels
         difference = squared_error.new_zeros(())
         if settings.delta_weight > 0:
             difference, _ = difference_sum(prediction, batch.target, batch.valid, batch.locus)
             loss = loss + settings.delta_weight * difference / n_difference
-        sums = [squared_error.detach(), difference.detach()]
+        sums = [squared_error.detach(), pixel_loss.detach(), difference.detach()]
         if self.discriminator is None or not bool(shown.any()):
             loss.backward()
             return np.array([*(float(s) for s in sums), 0.0, 0.0])
@@ -191,6 +197,6 @@ def _check_finite(sums: np.ndarray, batch: TensorBatch) -> None:
     if not all(math.isfinite(value) for value in sums):
         raise TrainingError(
             f"training: the loss of epoch {batch.epoch + 1}, step {batch.step + 1} is {' + '.join(f'{s:g}' for s in sums)} "
-            "(squared error, difference of pairs, adversarial, discriminator). Lower training.lr, or look for infinite values in "
-            "the target (`epizarr check`). The last checkpoint is from before."
+            "(squared error, loss of pixels, difference of pairs, adversarial, discriminator). Lower training.lr, or look for "
+            "infinite values in the target (`epizarr check`). The last checkpoint is from before."
         )

@@ -123,7 +123,20 @@ def test_run__debug_lets_the_error_through(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["simulate", "ingest", "info", "check", "qc", "train", "import-weights", "predict", "evaluate"]
+    "command",
+    [
+        "simulate",
+        "ingest",
+        "info",
+        "check",
+        "qc",
+        "train",
+        "import-weights",
+        "predict",
+        "perturb",
+        "attribute",
+        "evaluate",
+    ],
 )
 def test_help__has_an_example(command, capsys):
     assert run([command, "--help"]) == 0

@@ -183,22 +183,22 @@ def test_predict_and_evaluate__write_the_same_to_an_object_store(bucket, scored,
 
 
 def test_predict__is_resumed_in_an_object_store(url, scored, monkeypatch):
-    import epizarr.predict as module
+    from epizarr.predict import run as module
 
     store, checkpoint = scored
     write_store(url)
-    done, predict_block = [], module._predict_block
+    done, predict_block = [], module.predict_block
 
-    def fail_at_second(block):
+    def fail_at_second(block, job):
         if done:
             raise ZeroDivisionError
         done.append(block)
-        predict_block(block)
+        predict_block(block, job)
 
-    monkeypatch.setattr(module, "_predict_block", fail_at_second)
+    monkeypatch.setattr(module, "predict_block", fail_at_second)
     with pytest.raises(ZeroDivisionError):
         predict_contacts(url, checkpoint, cell_type="B", n_threads=1)
-    monkeypatch.setattr(module, "_predict_block", lambda block: (done.append(block), predict_block(block)))
+    monkeypatch.setattr(module, "predict_block", lambda block, job: (done.append(block), predict_block(block, job)))
     predict_contacts(url, checkpoint, cell_type="B", n_threads=1)
     assert len({block.lo for block in done}) == len(done) >= 2
     evaluate_run(url, "RUN", cell_type="B", n_threads=1)

@@ -1,6 +1,7 @@
 """Prediction into a store, against the plain use of the network on whole tiles."""
 
 import json
+import pickle
 import shutil
 import tracemalloc
 from pathlib import Path
@@ -9,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from epizarr import predict as predict_module
 from epizarr.cluster import open_client
 from epizarr.errors import CheckpointError, ConfigError, LeaseError, MemoryBoundError, RegionError, StoreError
 from epizarr.io.ledger import Lease, work_folder
 from epizarr.io.store import group_attrs, open_prediction, remove_group, store_assembly, write_region
 from epizarr.nn import Epiphany
-from epizarr.predict import predict_contacts, prediction_task_bytes
+from epizarr.predict import blocks, plan, predict_contacts, prediction_task_bytes, run
+from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES
 from epizarr.tiles import blend_weights, tile_starts
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.transforms import network_input
@@ -56,14 +57,14 @@ def checkpoint(made) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(predict_module, "BLOCK_BINS", 2048)
+    monkeypatch.setattr(plan, "BLOCK_BINS", 2048)
 
 
 def _contact(store: Path, run: str = "RUN", cell_type: str = "B") -> np.ndarray:
     return open_prediction(store, cell_type, run, BINSIZE)["contact"].values
 
 
-def _by_tiles(checkpoint: Path, chrom: str, tile_bins: int, overlap_bins: int) -> np.ndarray:
+def _by_tiles(checkpoint: Path, chrom: str, *tiling: int) -> np.ndarray:
     """Band of a chromosome of cell type B: each tile through the whole network, then pixel by pixel."""
     card = load_checkpoint(checkpoint)
     model = card.model()
@@ -76,7 +77,7 @@ def _by_tiles(checkpoint: Path, chrom: str, tile_bins: int, overlap_bins: int) -
     )
     first, last = GRID.chrom_extent(chrom)
     n = last - first
-    starts, weights = tile_starts(n, tile_bins, overlap_bins), blend_weights(n, tile_bins, overlap_bins)
+    starts, weights = tile_starts(n, *tiling), blend_weights(n, *tiling)
     stripes = np.zeros((n, N_DIAGONALS))
     for start, weight in zip(starts, weights, strict=True):
         begin = int(start) * NETWORK.stride - NETWORK.halo
@@ -96,7 +97,7 @@ def _by_tiles(checkpoint: Path, chrom: str, tile_bins: int, overlap_bins: int) -
 def test_predict__equals_the_network_on_whole_tiles(store, checkpoint, chrom):
     predict_contacts(store, checkpoint, cell_type="B")
     lo, hi = GRID.chrom_extent(chrom)
-    np.testing.assert_allclose(_contact(store)[lo:hi], _by_tiles(checkpoint, chrom, 50, 12), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(_contact(store)[lo:hi], _by_tiles(checkpoint, chrom, 50, 18), rtol=1e-4, atol=1e-6)
 
 
 def test_predict__reaches_the_chromosome_ends_and_not_beyond(store, checkpoint):
@@ -108,7 +109,7 @@ def test_predict__reaches_the_chromosome_ends_and_not_beyond(store, checkpoint):
 
 def test_predict__does_not_depend_on_the_blocks(store, checkpoint, monkeypatch):
     predict_contacts(store, checkpoint, cell_type="B", run="blocks-2048")
-    monkeypatch.setattr(predict_module, "BLOCK_BINS", 1024)
+    monkeypatch.setattr(plan, "BLOCK_BINS", 1024)
     predict_contacts(store, checkpoint, cell_type="B", run="blocks-1024")
     np.testing.assert_allclose(_contact(store, "blocks-1024"), _contact(store, "blocks-2048"), rtol=1e-4, atol=1e-6)
 
@@ -117,6 +118,83 @@ def test_predict__any_number_of_threads_gives_the_same_bytes(store, checkpoint):
     predict_contacts(store, checkpoint, cell_type="B", run="one", n_threads=1)
     predict_contacts(store, checkpoint, cell_type="B", run="four", n_threads=4)
     np.testing.assert_array_equal(_contact(store, "one"), _contact(store, "four"))
+
+
+def test_predict__several_cell_types_and_checkpoints_equal_single_calls(store, checkpoint, tmp_path):
+    other = write_checkpoint(tmp_path / "LINEAR", transform="linear")
+    groups = predict_contacts(store, [checkpoint, other], cell_type=["B", "A"], out=tmp_path / "many.zarr")
+    assert groups == [f"{cell}/predictions/{run}/{BINSIZE}" for run in ("RUN", "LINEAR") for cell in ("B", "A")]
+    for path in (checkpoint, other):
+        for cell_type in ("A", "B"):
+            predict_contacts(store, path, cell_type=cell_type, out=tmp_path / "single.zarr")
+    assert tree_digest(tmp_path / "many.zarr") == tree_digest(tmp_path / "single.zarr")
+
+
+def test_predict__a_run_is_complete_with_its_last_block(store, checkpoint, monkeypatch):
+    predict_block = blocks.predict_block
+
+    def failing(block, job):
+        if job.group.startswith("B/"):
+            raise OSError("disk full")
+        predict_block(block, job)
+
+    monkeypatch.setattr(run, "predict_block", failing)
+    with pytest.raises(OSError, match="disk full"):
+        predict_contacts(store, checkpoint, cell_type=["A", "B"], n_threads=1)
+    assert group_attrs(store, f"A/predictions/RUN/{BINSIZE}")["state"] == "complete"
+    assert group_attrs(store, f"B/predictions/RUN/{BINSIZE}")["state"] == "writing"
+
+
+def test_predict__refuses_the_last_run_before_the_first_begins(store, checkpoint):
+    predict_contacts(store, checkpoint, cell_type="B", regions=["chr3"])
+    before = tree_digest(store)
+    with pytest.raises(StoreError, match=r"'B/predictions/RUN/.*another regions"):
+        predict_contacts(store, checkpoint, cell_type=["A", "B"])
+    assert tree_digest(store) == before
+
+
+@pytest.mark.parametrize(
+    ("cell_types", "runs", "says"),
+    [
+        (["B", "B"], None, "two cell types are called B"),
+        (["B"], None, "two runs are called RUN"),
+        (["B"], ["x"], "1 names of runs for 2 checkpoints"),
+        ([], None, "0 cell types"),
+    ],
+)
+def test_predict__refuses_two_runs_in_one_place(store, checkpoint, cell_types, runs, says):
+    with pytest.raises(ConfigError, match=says):
+        predict_contacts(store, [checkpoint, checkpoint], cell_type=cell_types, run=runs)
+
+
+def test_predict__a_tasks_message_is_its_block_alone(store, checkpoint, monkeypatch):
+    sent = []
+    monkeypatch.setattr(run, "run_tasks", lambda function, tasks, *, shared, **_: sent.append((tasks, shared)))
+    predict_contacts(store, checkpoint, cell_type=["A", "B"])
+    (tasks, shared), n_blocks = sent[0], len(sent[0][0])
+    assert max(len(pickle.dumps(task)) for task in tasks) < 500
+    assert len({id(job) for job in shared}) == 2 < n_blocks
+
+
+@pytest.mark.parametrize(("precision", "share"), [("bfloat16", 0.02), ("int8", 0.05)])
+def test_predict__fewer_bits_are_near_and_recorded(store, checkpoint, precision, share):
+    predict_contacts(store, checkpoint, cell_type="B")
+    group = predict_contacts(store, checkpoint, cell_type="B", run="fewer", precision=precision)
+    exact, fewer = _contact(store), _contact(store, "fewer")
+    assert 0 < np.nanmedian(np.abs(fewer - exact)) < share * np.nanmedian(np.abs(exact))
+    assert json.loads(group_attrs(store, group)["settings"])["precision"] == precision
+
+
+def test_predict__refuses_a_gpu_that_is_not_there(store, checkpoint, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="this process has no usable CUDA device"):
+        predict_contacts(store, checkpoint, cell_type="B", device="cuda")
+
+
+def test_predict__moved_tiles_equal_the_network_on_them(store, checkpoint):
+    predict_contacts(store, checkpoint, cell_type="B", regions=["chr3"], tile_phase_bins=19)
+    lo, hi = GRID.chrom_extent("chr3")
+    np.testing.assert_allclose(_contact(store)[lo:hi], _by_tiles(checkpoint, "chr3", 50, 18, 19), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -189,7 +267,19 @@ def _with_chroms(checkpoint: Path, folder: Path, chrom_lengths: dict[str, int]) 
     return other
 
 
-@pytest.mark.parametrize("settings", [{"tile_bins": 0}, {"overlap_bins": 26}, {"batch_size": 0}, {"torch_threads": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tile_bins": 0},
+        {"overlap_bins": 26},
+        {"tile_phase_bins": 32},
+        {"batch_size": 0},
+        {"torch_threads": 0},
+        {"precision": "float16"},
+        {"precision": "int8", "device": "cuda"},
+        {"device": "gpu"},
+    ],
+)
 def test_predict__refuses_impossible_settings(store, checkpoint, settings):
     with pytest.raises(ConfigError, match="prediction"):
         predict_contacts(store, checkpoint, cell_type="B", **settings)
@@ -240,13 +330,11 @@ def test_predict__resumes_where_it_was_stopped(store, checkpoint, monkeypatch):
         write_region(path, group, variable, region, values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(predict_module, "write_region", stopping)
+        patch.setattr(blocks, "write_region", stopping)
         with pytest.raises(OSError, match="disk full"):
             predict_contacts(store, checkpoint, cell_type="B", n_threads=1)
     again: list[int] = []
-    monkeypatch.setattr(
-        predict_module, "write_region", lambda *a: (again.append(a[3]["bin"].start), write_region(*a))[1]
-    )
+    monkeypatch.setattr(blocks, "write_region", lambda *a: (again.append(a[3]["bin"].start), write_region(*a))[1])
     predict_contacts(store, checkpoint, cell_type="B", n_threads=1)
     assert not set(written) & set(again)
     digests = [tree_digest(store / "B" / "predictions" / run) for run in ("RUN", "whole")]
@@ -258,7 +346,7 @@ def test_predict__group_removed_by_hand_is_predicted_again(store, checkpoint, mo
     """The marks of a stopped run speak of chunks that are gone."""
     predict_contacts(store, checkpoint, cell_type="B", run="whole")
     with monkeypatch.context() as patch:
-        patch.setattr(predict_module, "finish_group", lambda *a: (_ for _ in ()).throw(OSError("stopped")))
+        patch.setattr(run, "finish_group", lambda *a: (_ for _ in ()).throw(OSError("stopped")))
         with pytest.raises(OSError, match="stopped"):
             predict_contacts(store, checkpoint, cell_type="B")
     shutil.rmtree(store / "B" / "predictions" / "RUN")
@@ -267,7 +355,7 @@ def test_predict__group_removed_by_hand_is_predicted_again(store, checkpoint, mo
 
 
 def test_predict__changed_settings_do_not_resume_a_stopped_run(store, checkpoint, monkeypatch):
-    monkeypatch.setattr(predict_module, "finish_group", lambda *a: (_ for _ in ()).throw(OSError("stopped")))
+    monkeypatch.setattr(run, "finish_group", lambda *a: (_ for _ in ()).throw(OSError("stopped")))
     with pytest.raises(OSError, match="stopped"):
         predict_contacts(store, checkpoint, cell_type="B")
     with pytest.raises(StoreError, match="another settings"):
@@ -311,23 +399,23 @@ def test_predict__linear_target_needs_no_expected(store, tmp_path):
 def test_prediction_task_bytes__bounds_what_a_task_allocates(store, checkpoint, monkeypatch):
     """NumPy's share is traced; torch's own buffers are bounded in the tests of nn."""
     peaks: list[int] = []
-    whole_task = predict_module._predict_block
+    whole_task = blocks.predict_block
 
-    def traced(block):
+    def traced(block, job):
         tracemalloc.start()
-        whole_task(block)
+        whole_task(block, job)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
 
-    monkeypatch.setattr(predict_module, "_predict_block", traced)
+    monkeypatch.setattr(run, "predict_block", traced)
     predict_contacts(store, checkpoint, cell_type="B", n_threads=1)
-    bound = prediction_task_bytes(NETWORK, tile_bins=50, overlap_bins=12, batch_size=32, block_bins=2048)
+    bound = prediction_task_bytes(NETWORK, tile_bins=50, overlap_bins=18, batch_size=32, block_bins=2048)
     assert len(peaks) == 4
     assert max(peaks) < bound
 
 
 def test_prediction_task_bytes__published_networks_fit_the_default():
-    settings = {"batch_size": predict_module.BATCH_SIZE, "block_bins": 4096}
-    ten = prediction_task_bytes(Epiphany(NETWORK).config.published_10kb(), tile_bins=200, overlap_bins=50, **settings)
-    five = prediction_task_bytes(Epiphany(NETWORK).config.published_5kb(), tile_bins=400, overlap_bins=100, **settings)
-    assert ten < five < predict_module.MAX_TASK_BYTES
+    settings = {"batch_size": BATCH_SIZE, "block_bins": 4096}
+    ten = prediction_task_bytes(Epiphany(NETWORK).config.published_10kb(), tile_bins=200, overlap_bins=75, **settings)
+    five = prediction_task_bytes(Epiphany(NETWORK).config.published_5kb(), tile_bins=400, overlap_bins=150, **settings)
+    assert ten < five < MAX_TASK_BYTES

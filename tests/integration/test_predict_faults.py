@@ -1,10 +1,16 @@
 """Prediction killed at any moment and started again gives the bytes of one that was not."""
 
+import os
+import signal
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from epizarr.cluster import open_client
+from epizarr.io.store import BAND_ROWS
+from epizarr.predict import plan, predict_contacts
 from tests._killing import Phase, evenly, run_child, tree_digest
 from tests._runs import predict_in_small_blocks, write_checkpoint, write_store
 
@@ -75,3 +81,25 @@ def test_predict__killed_again_and_again(made, whole, tmp_path):
         assert killed.was_killed
     assert run_child(predict_in_small_blocks, (*made, str(out))).exitcode == 0
     assert tree_digest(Path(out)) == digest
+
+
+def test_predict__worker_process_killed_in_the_middle(made, whole, tmp_path, monkeypatch):
+    """Its blocks are run elsewhere, to the bytes of the run in one thread."""
+    monkeypatch.setattr(plan, "BLOCK_BINS", BAND_ROWS)
+    killed = []
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with open_client("local:3") as client:
+
+            def kill_one(done: int, total: int) -> None:
+                if not killed:
+                    killed.extend(client.run(os.getpid).values())
+                    os.kill(killed[0], signal.SIGKILL)
+                    assert done < total
+
+            predict_contacts(
+                made[0], made[1], cell_type="B", out=tmp_path / "out.zarr", client=client, progress=kill_one
+            )
+    assert len(killed) == 3
+    assert tree_digest(tmp_path / "out.zarr") == whole[0]

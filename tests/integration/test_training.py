@@ -15,6 +15,7 @@ from epizarr.bands import band_on_chromosome, gather_stripes, mask_band
 from epizarr.errors import CheckpointError, ConfigError, LeaseError, SplitError, StoreNotFoundError, TrainingError
 from epizarr.io.ledger import Lease, work_folder
 from epizarr.io.store import open_contacts, open_tracks
+from epizarr.nn.epiphany import MAX_LOG_VARIANCE
 from epizarr.train import loop, start
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.train.dataset import WindowDataset, load_batches
@@ -26,7 +27,19 @@ from epizarr.train.validation import Validation, ValidationScores
 from epizarr.transforms import Transform, network_input
 from epizarr.windows import cut_padded, track_extent
 from tests._killing import tree_digest
-from tests._runs import BINSIZE, N_DIAGONALS, TRACK_BINSIZE, add_track, write_store
+from tests._runs import (
+    ASSEMBLY,
+    BINSIZE,
+    MIN_DIAGONAL,
+    N_DIAGONALS,
+    SPLITS,
+    TRACK_BINSIZE,
+    add_track,
+    bad_bins,
+    draw_contacts,
+    draw_signal,
+    write_store,
+)
 from tests._training import tiny_config
 
 N_BINS, STRIDE, HALO = 100, BINSIZE // TRACK_BINSIZE, 200
@@ -540,3 +553,20 @@ def test_train_model__starts_at_the_training_mean(store, tmp_path):
     # The mean of log(1 + observed / expected) lies below log 2, its value at the mean, and well above 0.
     bias = model.fc2.bias.detach().numpy()[2:]
     assert ((bias > 0.3) & (bias < np.log(2.0))).all()
+
+
+def test_train_model__a_variance_head_starts_at_the_variance_of_the_training_target(store, tmp_path):
+    overrides = ["training.start_at_mean=true", "training.lr=0.0", "training.lr_floor=0.0", "training.epochs=1"]
+    result = train_model(store, tiny_config([*overrides, "network.head=variance"]), tmp_path / "run", cell_types=["A"])
+    checkpoint = load_checkpoint(result.last)
+    lo, hi = ASSEMBLY.bins(BINSIZE).region_extent(ASSEMBLY.region(SPLITS["train"][0]))
+    good = np.append(~bad_bins()[lo:hi], np.zeros(N_DIAGONALS - 1, dtype=bool))
+    target = checkpoint.target_transform.apply(mask_band(draw_contacts(draw_signal(0), 0)[lo:hi], good, MIN_DIAGONAL))
+    sd = np.nanstd(target[:, MIN_DIAGONAL:], axis=0)
+    np.testing.assert_allclose(checkpoint.target_sd[MIN_DIAGONAL:], sd, rtol=1e-3)
+    assert checkpoint.target_sd[0] == 0
+    with torch.no_grad():
+        hidden = torch.zeros(1, checkpoint.network.head_hidden)
+        model = checkpoint.model()
+        raw = model.fc_log_variance(hidden)[0, MIN_DIAGONAL:]
+    np.testing.assert_allclose(torch.exp(MAX_LOG_VARIANCE / 2 * torch.tanh(raw / MAX_LOG_VARIANCE)), sd, rtol=1e-3)

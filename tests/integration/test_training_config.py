@@ -59,6 +59,7 @@ SCIENTIFIC = {
     "network.n_heads": None,  # of a transformer: below
     "network.head_hidden": "9",
     "network.final_relu": "always",
+    "network.head": "variance",
     "training.seed": "1",
     "training.n_bins": "90",
     "training.batch_size": "7",
@@ -77,6 +78,7 @@ SCIENTIFIC = {
     "training.patience": None,
     "training.mirror": "true",
     "training.mse_weight": "0.5",
+    "training.variance_beta": None,  # of a variance head: below
     "training.adversarial_weight": "0.05",
     "training.precision": "bfloat16",
     "discriminator.channels": None,  # only with an adversarial loss: below
@@ -142,7 +144,7 @@ def test_config__discriminator_changes_nothing_without_an_adversarial_loss(store
     assert two_steps(store, tmp_path / "run", ["discriminator.lr=0.5"]) == plain
 
 
-@pytest.mark.parametrize("extra", [[], [WITH_JUDGE]])
+@pytest.mark.parametrize("extra", [[], [WITH_JUDGE, "network.head=variance"]])
 def test_config__micro_batches_change_the_last_bits_at_most(store, tmp_path, extra):
     extra = [*extra, "network.dropout=0.3"]
     _, whole = two_steps(store, tmp_path / "whole", extra)
@@ -153,6 +155,12 @@ def test_config__micro_batches_change_the_last_bits_at_most(store, tmp_path, ext
 def test_config__heads_of_a_transformer_change_the_result_of_two_steps(store, tmp_path):
     runs = [two_steps(store, tmp_path / n, ["network.core=transformer", f"network.n_heads={n}"]) for n in "84"]
     assert runs[0] != runs[1]
+
+
+def test_config__weight_of_the_variance_changes_the_result_of_two_steps(store, tmp_path):
+    base = ["network.head=variance"]
+    runs = [two_steps(store, tmp_path / str(b), [*base, f"training.variance_beta={b}"]) for b in (0, 0.5, 1)]
+    assert len({sha256 for sha256, _ in runs}) == 3
 
 
 def test_config__track_dropout_changes_the_result_of_two_steps(store, tmp_path):

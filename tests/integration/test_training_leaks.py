@@ -30,6 +30,7 @@ SETTINGS = [
     # Everything that is fitted on data: scales of the tracks, expected and mean of the target.
     "data.track_transform=blacklist_clip_log1p_standardise",
     "training.start_at_mean=true",
+    "network.head=variance",
     "training.mirror=true",
 ]
 #: Steps, of about 11 an epoch, that runs are compared after.

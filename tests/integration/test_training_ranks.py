@@ -28,6 +28,7 @@ SETTINGS = [
     "training.mirror=true",
     "training.clip_norm=0.5",
     "network.dropout=0.2",
+    "network.head=variance",
 ]
 
 

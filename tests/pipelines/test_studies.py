@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 import epizarr as ez
 from epizarr.cli import run
 from epizarr.ingest import load_manifest
-from epizarr.simulate import DEFAULT, RULES, MotifRule
+from epizarr.simulate import DEFAULT, RULES, MotifRule, simulate_world
 from epizarr.train import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -226,6 +226,35 @@ def test_readme__names_commands_that_exist():
         assert f"\n{target}: " in makefile
 
 
+def test_uncertainty__compute_and_summary_and_plot(scored):
+    study = load_study("uncertainty")
+    checkpoint = str(Path(scored).parent / "run" / "best")
+    words = ["--checkpoint", checkpoint, "--cell-type", "SIM1", "--run", "dropout", "--mc-dropout", "3"]
+    assert run(["predict", scored, *words]) == 0
+    results = study.compute(Path(scored), "SIM1", ["dropout"])
+    table = study.summary(results)
+    assert table["predictor"].tolist() == ["dropout"]
+    # Dropout alone does not know the noise of the contacts; the factors do.
+    assert table["as predicted 90%"].item() < 0.5 < 0.75 < table["conformal 90%"].item()
+    assert isinstance(study.plot(results), Figure)
+
+
+@pytest.mark.parametrize("data", ["simulated", "chr21"])
+def test_uncertainty__its_commands_hang_together(tmp_path, data):
+    study = load_study("uncertainty")
+    commands = study.steps(tmp_path, data)
+    trained = {c[c.index("-o") + 1] for c in commands if c[0] == "train"}
+    used = {str(Path(c[i + 1]).parent) for c in commands for i, word in enumerate(c) if word == "--checkpoint"}
+    assert used == trained
+    for command in commands:
+        if command[0] == "train":
+            settings = [command[i + 1] for i, word in enumerate(command) if word == "--set"]
+            config = load_config(ROOT / "pipelines" / study.DATA[data].config, settings)
+            assert set(study.DATA[data].regions) == {*config.splits.validation, *config.splits.test}
+    calibrated = {c[c.index("--run") + 1] for c in commands if c[0] == "calibrate"}
+    assert calibrated == set(study.PREDICTORS)
+
+
 @pytest.mark.reference
 @pytest.mark.slow
 def test_chr21__runs_from_files_to_a_report(shared, tmp_path, monkeypatch):
@@ -255,3 +284,46 @@ def test_targets__compute_compares_targets_on_a_simulated_store(tmp_path):
     assert pearson.loc["ice", "kr"] > 0.9
     assert pearson.loc["hicdcplus_oe", "hicdcplus_zscore"] > 0.99
     assert pearson.loc["ice", "akita"] > 0.3
+
+
+def test_seams__compute_and_summary_and_plot(scored, tmp_path):
+    study = load_study("seams")
+    folder = Path(scored).parent
+    results = study.compute(
+        Path(scored), folder / "run" / "best", folder / "genome" / "SIM1", tmp_path / "seams.zarr", "sim2", n_places=5
+    )
+    assert results["error"].shape == (len(study.LENGTHS), 5)
+    assert np.isfinite(results["error"]).all()
+    table = study.summary(results)
+    assert table["tile_bins"].tolist() == [50] * len(study.OVERLAPS) + [100] * len(study.OVERLAPS)
+    # Without overlap the tiles end at once; blended, the same network leaves smaller seams.
+    for network in ("trained", "untrained"):
+        tail = table[f"{network}, 99.9 %"][: len(study.OVERLAPS)]
+        assert tail.iloc[-1] < 0.5 * tail.iloc[0]
+    assert isinstance(study.plot(results), Figure)
+
+
+def test_seams__a_tiling_is_moved_to_where_it_does_not_repeat():
+    study = load_study("seams")
+    for tiling in study.tilings(200):
+        assert 0 < tiling.phase_bins < tiling.tile_bins - tiling.overlap_bins
+
+
+@pytest.mark.slow
+def test_attribution__scores_its_questions(scored, tmp_path, monkeypatch):
+    study = load_study("attribution")
+    world = simulate_world(DEFAULT, 5, "SIM1")
+    assert study.auroc(np.array([3.0, 1.0, 2.0]), np.array([True, False, False])) == 1
+    assert study.auroc(np.array([1.0, 1.0]), np.array([True, False])) == 0.5
+    # An untrained network predicts no boundary.
+    monkeypatch.setattr(study, "is_predicted", lambda store, run, boundaries: np.ones(len(boundaries), dtype=bool))
+    store, checkpoint = Path(scored), Path(scored).parent / "run" / "best"
+    call = {"run": "run", "chroms": ["sim2"], "n_ranked": 2, "n_decoys": 2, "n_removed": 1}
+    results = study.compute(store, checkpoint, tmp_path / "effects.zarr", world, **call)
+    assert results.sizes["boundary"] == 2
+    assert ((results["by_attribution"] >= 0) & (results["by_attribution"] <= 1)).all()
+    assert np.isfinite(results["correlation"]).all()
+    # What sites do is there to be compared with: without them more passes the boundary.
+    assert float(np.nanmax(np.abs(results["true_change"]))) > 0.05
+    assert isinstance(study.plot(results), Figure)
+    assert "SIMULATED" in study.verdict(results)[0]

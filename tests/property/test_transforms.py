@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from epizarr import transforms
 from epizarr.errors import TransformError
+from epizarr.quantiles import fit_quantiles
 from tests.strategies import float_arrays
 
 N = 6
@@ -134,3 +135,33 @@ def test_default_target_transform__is_that_of_the_design(variable, name):
 def test_track_transform__refuses_the_logarithm_of_a_log_ratio(name):
     with pytest.raises(TransformError, match=r"a value is -1\.5"):
         transforms.fit_track_transform(name, [np.array([0.5, np.nan]), np.array([-1.5, 2.0])])
+
+
+@given(st.sampled_from(sorted(transforms.TRACK_TRANSFORMS)), st.integers(0, 99))
+def test_slope__is_the_derivative(name, seed):
+    values = np.random.default_rng(seed).gamma(1.0, 5.0, 400)
+    transform = transforms.fit_track_transform(name, [values])
+    kinks = np.abs(values - transform.params.get("clip", {}).get("upper", np.inf)) < 1e-3
+    listed, step = np.zeros(400, dtype=bool), 1e-5
+    rise = transform.apply(values + step, listed) - transform.apply(values - step, listed)
+    np.testing.assert_allclose(transform.slope(values)[~kinks], (rise / (2 * step))[~kinks], rtol=1e-5, atol=1e-8)
+
+
+def test_slope__of_a_match_adds_up_over_ties():
+    """The map of a file of whole numbers jumps at each of them; the slopes between share what it rises."""
+    rng = np.random.default_rng(0)
+    own = rng.poisson(3.0, 5000).astype(float)
+    transform = transforms.fit_track_transform(
+        "linear", [rng.gamma(2.0, 4.0, 5000)], match="quantile", own=[fit_quantiles(own)]
+    ).bind(fit_quantiles(own))
+    path = np.linspace(0, 6, 6001)
+    area = ((transform.slope(path)[:-1] + transform.slope(path)[1:]) / 2 * np.diff(path)).sum()
+    first, last = transform.apply(np.array([0.0, 6.0]))
+    assert area == pytest.approx(last - first, rel=0.01)
+
+
+def test_slope__missing_stays_missing_and_contacts_have_one_a_diagonal():
+    transform = transforms.fit_target_transform("obs_over_exp", EXPECTED)
+    slope = transform.slope(np.array([[1.0, 2.0, np.nan, 1.0, 1.0, 1.0]]))
+    np.testing.assert_allclose(slope[0, [1, 3, 4, 5]], 1 / EXPECTED[[1, 3, 4, 5]])
+    assert np.isnan(slope[0, [0, 2]]).all()

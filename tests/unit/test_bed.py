@@ -5,8 +5,8 @@ import gzip
 import pytest
 
 from epizarr.errors import AssemblyMismatchError, InputFileError
-from epizarr.genome import Assembly
-from epizarr.io.bed import read_intervals
+from epizarr.genome import Assembly, Region
+from epizarr.io.bed import read_intervals, read_peaks
 
 TOY = Assembly("toy", ("chr2", "chr1"), (500, 1000))
 
@@ -51,3 +51,17 @@ def test_read_intervals__names_a_bad_line(tmp_path, line):
 def test_read_intervals__does_not_drop_everything_for_a_prefix(tmp_path):
     with pytest.raises(AssemblyMismatchError, match="Only the prefix differs"):
         read_intervals(write(tmp_path, "1\t0\t50\n"), TOY)
+
+
+def test_read_peaks__gives_intervals_by_name(tmp_path):
+    path = tmp_path / "peaks.narrowPeak"
+    path.write_text(
+        "chr1\t0\t50\tp1\t900\nchr2\t10\t20\tp2\nchr2\t30\t40\tp2\nchr1\t60\t70\t.\nchr1\t80\t90\nchrUn\t0\t9\tp3\n"
+    )
+    assert read_peaks(path, TOY) == {
+        "p1": [Region("chr1", 0, 50)],
+        "p2": [Region("chr2", 10, 20), Region("chr2", 30, 40)],
+    }
+    path.write_text("chr1\t0\t50\n")
+    with pytest.raises(InputFileError, match="fourth column"):
+        read_peaks(path, TOY)

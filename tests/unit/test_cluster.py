@@ -12,6 +12,10 @@ def double(x: int) -> int:
     return 2 * x
 
 
+def add(x: int, y: int) -> int:
+    return x + y
+
+
 def fail_on_three(x: int) -> int:
     if x == 3:
         raise ValueError("three")
@@ -30,6 +34,20 @@ def test_run_tasks__returns_results_in_order_and_counts_them(n_threads):
 def test_run_tasks__passes_on_a_tasks_error():
     with pytest.raises(ValueError, match="three"):
         cluster.run_tasks(fail_on_three, [1, 2, 3], n_threads=1)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_run_tasks__shared_objects_come_with_their_tasks(n_threads):
+    told = []
+    out = cluster.run_tasks(add, [1, 2, 3], shared=[10, 10, 20], n_threads=n_threads, finished=told.append)
+    assert out == [11, 12, 23]
+    assert sorted(told) == [0, 1, 2]
+
+
+def test_run_tasks__begins_tasks_in_their_order():
+    begun = []
+    cluster.run_tasks(begun.append, list(range(30)), n_threads=1)
+    assert begun == list(range(30))
 
 
 def test_run_tasks__nothing_to_do_is_fine():
@@ -53,3 +71,7 @@ def test_run_tasks__runs_on_a_local_cluster():
         warnings.simplefilter("ignore")
         with cluster.open_client("local:1") as client:
             assert cluster.run_tasks(double, [1, 2, 3], client=client) == [2, 4, 6]
+            told = []
+            out = cluster.run_tasks(add, [1, 2, 3], shared=[10, 10, 20], client=client, finished=told.append)
+            assert out == [11, 12, 23]
+            assert sorted(told) == [0, 1, 2]

@@ -151,3 +151,44 @@ def test_network_config__knows_what_is_cut_and_read():
 
 def test_network_config__is_equal_to_itself_made_from_lists():
     assert NetworkConfig(conv_channels=[70, 90, 70, 20]) == NetworkConfig()
+
+
+def test_epiphany__variance_head_leaves_the_weights_of_the_mean_as_they_are(make_model):
+    plain, variance = make_model().state_dict(), make_model(head="variance").state_dict()
+    assert set(variance) - set(plain) == {"fc_log_variance.weight", "fc_log_variance.bias"}
+    assert all(torch.equal(variance[name], tensor) for name, tensor in plain.items())
+
+
+def test_moments__have_the_mean_that_the_network_predicts(make_model):
+    plain, variance = make_model(), make_model(head="variance")
+    signal = torch.randn(2, 2, plain.config.cut_length(9), dtype=torch.float64)
+    moments = variance.moments(variance.features(signal))
+    assert torch.equal(moments.mean, plain(signal))
+    assert torch.equal(moments.mean, variance(signal))
+    assert moments.log_variance.shape == (2, 9, 6)
+    assert plain.moments(plain.features(signal)).log_variance is None
+
+
+def test_moments__variance_neither_overflows_nor_loses_its_gradient(make_model):
+    model = make_model(head="variance").float()
+    with torch.no_grad():
+        model.fc_log_variance.bias.copy_(torch.tensor([-60.0, 60.0, 0.0, 1.0, -1.0, 30.0]))
+    log_variance = model.moments(model.features(torch.zeros(1, 2, model.config.cut_length(2)))).log_variance
+    assert log_variance.exp().isfinite().all()
+    assert (-log_variance).exp().isfinite().all()
+    log_variance.sum().backward()
+    assert (model.fc_log_variance.bias.grad > 0).all()
+
+
+def test_features__are_dropped_by_seeds_in_evaluation_too(make_model):
+    model = make_model(dropout=0.5)
+    signal = torch.randn(2, 2, model.config.cut_length(9), dtype=torch.float64)
+    dropped = model.features(signal, seeds=torch.tensor([3, 4]))
+    assert not torch.equal(dropped, model.features(signal))
+    assert torch.equal(dropped, model.train().features(signal, seeds=torch.tensor([3, 4])))
+    assert torch.equal(dropped[1:], model.features(signal[1:], seeds=torch.tensor([4])))
+
+
+def test_network_config__refuses_an_unknown_head():
+    with pytest.raises(ConfigError, match="head is 'both', needs one of mean, variance"):
+        NetworkConfig(head="both")

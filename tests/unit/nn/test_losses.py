@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from epizarr.errors import TensorShapeError
-from epizarr.nn import difference_sum, masked_mse, squared_error_sum
+from epizarr.nn import difference_sum, gaussian_nll_sum, masked_mse, squared_error_sum
 
 NAN = float("nan")
 
@@ -56,6 +56,55 @@ def test_masked_mse__is_zero_without_valid_pixels():
 def test_squared_error_sum__refuses_what_would_broadcast_or_weigh(target, valid):
     with pytest.raises(TensorShapeError, match="boolean mask"):
         squared_error_sum(torch.zeros(3), torch.zeros(target), valid)
+
+
+def pixels(*shape: int, seed: int = 0) -> list[torch.Tensor]:
+    """Mean and log-variance, which ask for gradients, and target."""
+    generator = torch.Generator().manual_seed(seed)
+    mean, log_variance, target = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(3))
+    return [mean.requires_grad_(), log_variance.requires_grad_(), target]
+
+
+def test_gaussian_nll_sum__of_valid_pixels_is_that_of_torch():
+    mean, log_variance, target = pixels(5, 7)
+    valid = torch.rand(5, 7, generator=torch.Generator().manual_seed(1)) < 0.6
+    total, n_valid = gaussian_nll_sum(mean, log_variance, torch.where(valid, target, NAN), valid, beta=0.0)
+    chosen = [values[valid] for values in (mean, target)]
+    wanted = torch.nn.functional.gaussian_nll_loss(*chosen, log_variance[valid].exp(), reduction="sum")
+    torch.testing.assert_close(total, wanted)
+    assert n_valid.item() == valid.sum().item()
+    for found, expected in zip(
+        *(torch.autograd.grad(loss, [mean, log_variance]) for loss in (total, wanted)), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def test_gaussian_nll_sum__with_beta_one_trains_the_mean_as_half_the_squared_error():
+    mean, log_variance, target = pixels(4, 6)
+    valid = torch.ones(4, 6, dtype=torch.bool)
+    (found,) = torch.autograd.grad(gaussian_nll_sum(mean, log_variance, target, valid, beta=1.0)[0], mean)
+    torch.testing.assert_close(found, (mean - target).detach())
+
+
+def test_gaussian_nll_sum__weighs_by_the_variance_without_a_gradient_of_the_weight():
+    mean, log_variance, target = pixels(1)
+    valid = torch.ones(1, dtype=torch.bool)
+    plain, weighed = (
+        torch.autograd.grad(gaussian_nll_sum(mean, log_variance, target, valid, beta=beta)[0], [mean, log_variance])
+        for beta in (0.0, 0.5)
+    )
+    for before, after in zip(plain, weighed, strict=True):
+        torch.testing.assert_close(after, before * torch.exp(0.5 * log_variance.detach()))
+
+
+def test_gaussian_nll_sum__keeps_what_is_not_valid_out_of_the_gradient():
+    mean = torch.tensor([1.0, float("inf"), 4.0], requires_grad=True)
+    log_variance = torch.tensor([0.0, NAN, 1.0], requires_grad=True)
+    valid = torch.tensor([True, False, True])
+    gaussian_nll_sum(mean, log_variance, torch.tensor([3.0, NAN, 4.0]), valid, beta=0.5)[0].backward()
+    assert mean.grad.tolist() == [-2.0, 0.0, 0.0]
+    assert log_variance.grad.isfinite().all()
+    assert log_variance.grad[1] == 0
 
 
 def test_difference_sum__is_the_sum_over_all_pairs_of_a_locus():

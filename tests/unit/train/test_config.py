@@ -89,6 +89,8 @@ def test_load_config__lists_every_bad_override_with_the_nearest_match():
         ("target.min_diagonal=100", "leaves nothing"),
         ("data.tracks=['a', 'a']", "more than once"),
         ("execution.device=gpu", "cuda:N"),
+        ("training.variance_beta=1", "needs network.head = 'variance'"),
+        ("training.variance_beta=1.5", "at most 1"),
     ],
 )
 def test_load_config__refuses_value_out_of_range(override, says):
