@@ -41,10 +41,29 @@ def register(app: typer.Typer) -> None:
 
 def command(
     store: Annotated[str, typer.Argument(help="Store with the measured contacts and the prediction.")],
-    run: Annotated[str, typer.Option(help="Name of the prediction, or, with --map, the name that it gets.")],
+    run: Annotated[
+        list[str],
+        typer.Option(
+            help="Name of the prediction; repeat to compare several runs. With --map, the first is the name it gets."
+        ),
+    ],
     cell_type: Annotated[str, typer.Option(help="Cell type to score.")],
     region: Annotated[
         list[str] | None, typer.Option(help="Region to score; repeat for several.  [default: the run's test regions]")
+    ] = None,
+    sections: Annotated[
+        str | None,
+        typer.Option(
+            help="What to score besides the correlations, comma-separated: published, domains, interactions, loops, similarity, "
+            "submatrices.  [default: all that apply]"
+        ),
+    ] = None,
+    loops: Annotated[
+        Path | None,
+        typer.Option(help="BEDPE file of loops that count as true.  [default: those called in the measured map]"),
+    ] = None,
+    other_cell_type: Annotated[
+        str | None, typer.Option(help="Cell type of the store that the prediction is to be told from.")
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="Folder of a simulated cell type: adds the ceilings.")] = None,
     predictions: Annotated[str | None, typer.Option(help="Store that holds the prediction.  [default: STORE]")] = None,
@@ -71,13 +90,19 @@ def command(
     rename_chrom: RenameOption = None,
     train: TrainOption = None,
     trained_on: TrainedOnOption = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="CSV file of all scores to write.  [default: beside the report]")
+    ] = None,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
     take_over: TakeOverOption = False,
 ) -> None:
     """Score a prediction and the baselines on regions that the model has not seen; print a table, write a report."""
-    from epizarr.evaluate import evaluate_run, write_report
+    import numpy as np
+
+    from epizarr.evaluate import evaluate_run, write_csv, write_report
+    from epizarr.evaluate.headlines import headlines
     from epizarr.evaluate.intervals import SCORES, advantage_notes, interval_note, score_interval
     from epizarr.map_import import import_map
     from epizarr.report.html import format_interval, format_score
@@ -111,7 +136,7 @@ def command(
                 map_file,
                 store,
                 cell_type=cell_type,
-                run=run,
+                run=run[0],
                 binsize=binsize,
                 test=region or (),
                 client=client,
@@ -127,6 +152,9 @@ def command(
             cell_type=cell_type,
             regions=region,
             truth=truth,
+            sections=None if sections is None else [name.strip() for name in sections.split(",") if name.strip()],
+            loops=loops,
+            other_cell_type=other_cell_type,
             predictions=predictions,
             binsize=binsize,
             client=client,
@@ -147,17 +175,30 @@ def command(
         rows,
         title=", ".join(json.loads(scores.attrs["regions"])),
     )
+    of_sections = [h for h in headlines(scores) if np.isnan(h.low).all()]
+    if of_sections:
+        print_table(
+            ["section", *(str(name) for name in scores["predictor"].values)],
+            [
+                [h.label + (f" ({h.where})" if h.where else ""), *(format_score(float(v)) for v in h.values)]
+                for h in of_sections
+            ],
+            title="More; all values are in the CSV file",
+        )
     for note in (interval_note(scores), *advantage_notes(scores)):
         stdout.print(note, markup=False)
+    for name, why in json.loads(scores.attrs["not_scored"]).items():
+        stdout.print(f"Section {name}: n/a, {why}.", markup=False)
     for note in json.loads(scores.attrs["notes"]):
         stdout.print(note, markup=False)
     path = write_report(
         store,
         run,
         cell_type=cell_type,
-        path=report or Path(f"{run}.html"),
+        path=report or Path(f"{'+'.join(run)}.html"),
         truth=truth,
         predictions=predictions,
         binsize=binsize,
     )
-    stdout.print(f"Report: {path}")
+    table = write_csv(scores, csv or path.with_suffix(".csv"))
+    stdout.print(f"Report: {path}; all scores: {table}")

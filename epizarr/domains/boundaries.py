@@ -53,16 +53,25 @@ class DomainAgreement:
     ----------
     n_bins
         Bins in a domain of both.
-    jaccard
-        Pairs of bins that share a domain in both, over those that do in at least one; NaN if there are none. A domain has as many
-        pairs as the square of its length, so that the longest weigh most.
+    n_pairs, n_pairs_either
+        Pairs of bins that share a domain in both, and in at least one; they add up over regions.
     variation_of_information
-        Bits by which either partition is uncertain given the other, 0 if they are equal; NaN without bins.
+        Bits by which either partition is uncertain given the other, 0 if they are equal; NaN without bins. Of several regions:
+        the mean, weighted with their bins.
     """
 
     n_bins: int
-    jaccard: float
+    n_pairs: float
+    n_pairs_either: float
     variation_of_information: float
+
+    @property
+    def jaccard(self) -> float:
+        """Share of the pairs that share a domain in at least one that do in both; NaN if there are none.
+
+        A domain has as many pairs as the square of its length, so that the longest weigh most.
+        """
+        return self.n_pairs / self.n_pairs_either if self.n_pairs_either else float("nan")
 
 
 def boundary_agreement(
@@ -108,7 +117,9 @@ def count_matches(found: np.ndarray, true: np.ndarray, tolerance: float) -> int:
 
 
 def domain_labels(domains: pd.DataFrame, grid: BinGrid) -> np.ndarray:
-    """Number of the domain that each bin of the genome overlaps, int64 (bin): the row of the table, -1 where there is none.
+    """Number of the domain that each bin of the genome belongs to, int64 (bin): the row of the table, -1 where there is none.
+
+    A border within a bin, as TAD separation places them behind gaps that it closes, is taken for the nearer end of the bin.
 
     Parameters
     ----------
@@ -124,7 +135,11 @@ def domain_labels(domains: pd.DataFrame, grid: BinGrid) -> np.ndarray:
     """
     labels = np.full(grid.n_bins, -1, dtype=np.int64)
     for row, (chrom, start, end) in enumerate(domains[["chrom", "start", "end"]].itertuples(index=False)):
-        lo, hi = grid.region_extent(Region(str(chrom), int(start), int(end)))
+        place = grid.assembly.check(Region(str(chrom), int(start), int(end)))
+        first, last = grid.chrom_extent(place.chrom)
+        lo, hi = (first + (bp + grid.binsize // 2) // grid.binsize for bp in (place.start, place.end))
+        if place.end == grid.assembly.length(place.chrom):
+            hi = last
         if (labels[lo:hi] >= 0).any():
             raise RegionError(
                 f"domain {Region(str(chrom), int(start), int(end))} shares a bin with another; a partition is needed, so choose "
@@ -159,13 +174,13 @@ def domain_agreement(found: pd.DataFrame, true: pd.DataFrame, grid: BinGrid) -> 
     both = (a >= 0) & (b >= 0)
     n = int(both.sum())
     if not n:
-        return DomainAgreement(0, float("nan"), float("nan"))
+        return DomainAgreement(0, 0.0, 0.0, float("nan"))
     cells = np.unique(np.stack([a[both], b[both]]), axis=1, return_counts=True)[1].astype(np.float64)
     sizes_a, sizes_b = (np.unique(x[both], return_counts=True)[1].astype(np.float64) for x in (a, b))
     pairs, pairs_a, pairs_b = ((sizes * (sizes - 1)).sum() for sizes in (cells, sizes_a, sizes_b))
     either = pairs_a + pairs_b - pairs
     variation = 2 * _entropy(cells / n) - _entropy(sizes_a / n) - _entropy(sizes_b / n)
-    return DomainAgreement(n, float(pairs / either) if either else float("nan"), max(0.0, variation))
+    return DomainAgreement(n, float(pairs), float(either), max(0.0, variation))
 
 
 def _entropy(share: np.ndarray) -> float:

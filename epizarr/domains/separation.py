@@ -170,9 +170,14 @@ def tad_separation(
     )
 
 
+def default_depths(binsize: int) -> tuple[int, int, int]:
+    """HiCExplorer's largest and smallest window and its step for a bin size, in bins."""
+    return next(bins for smallest, bins in _DEFAULT_DEPTHS if binsize >= smallest)
+
+
 def _depths(binsize: int, low: int | None, high: int | None, step: int | None) -> tuple[int, int, int]:
     """Minimal and maximal depth and step in bp, defaults filled in and checked."""
-    default = next(bins for smallest, bins in _DEFAULT_DEPTHS if binsize >= smallest)
+    default = default_depths(binsize)
     high, low, step = (
         n * binsize if given is None else int(given) for given, n in zip((high, low, step), default, strict=True)
     )

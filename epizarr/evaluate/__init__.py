@@ -8,6 +8,15 @@ like measured ones.
 from epizarr.evaluate.page import write_report
 from epizarr.evaluate.realism import realism_scores
 from epizarr.evaluate.score import evaluate_run
+from epizarr.evaluate.table import tidy_table, write_csv
 from epizarr.evaluate.uncertainty import assess_uncertainty, calibrate_run
 
-__all__ = ["assess_uncertainty", "calibrate_run", "evaluate_run", "realism_scores", "write_report"]
+__all__ = [
+    "assess_uncertainty",
+    "calibrate_run",
+    "evaluate_run",
+    "realism_scores",
+    "tidy_table",
+    "write_csv",
+    "write_report",
+]

@@ -141,11 +141,13 @@ def interval_note(scores: xr.Dataset) -> str:
 def advantage_notes(scores: xr.Dataset) -> list[str]:
     """Say by how much the prediction's mean Pearson exceeds that of each other predictor, on the same resamples."""
     pearson = scores["mean_pearson"].values
+    first = str(scores["predictor"].values[0])
+    own = first[:1].upper() + first[1:]
     notes = []
     for index, name in enumerate(scores["predictor"].values):
         within = format_interval(*score_interval(scores, ADVANTAGE, index))
         if within:
-            notes.append(f"Prediction − {name}, mean Pearson: {pearson[0] - pearson[index]:.3f} ({within}).")
+            notes.append(f"{own} − {name}, mean Pearson: {pearson[0] - pearson[index]:.3f} ({within}).")
     return notes
 
 

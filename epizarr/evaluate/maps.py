@@ -54,6 +54,12 @@ def region_rows(grid: BinGrid, regions: Sequence[Region]) -> list[Rows]:
     return blocks
 
 
+def whole_regions(grid: BinGrid, regions: Sequence[Region]) -> list[Rows]:
+    """The whole bins of each region, in one."""
+    extents = [grid.region_extent(region, "contained") for region in regions]
+    return [Rows(first, end, end) for first, end in extents]
+
+
 @dataclass(frozen=True)
 class Maps:
     """Where the contacts and tracks of one cell type lie, and how they are transformed. Small and picklable.
@@ -90,12 +96,15 @@ class Maps:
         """Bins of the contacts."""
         return self.assembly.bins(self.binsize)
 
-    def observed(self, rows: Rows) -> np.ndarray:
-        """Contacts of some rows in their own units, float32 (row, diagonal), NaN where a pixel does not count."""
+    def contacts(self, rows: Rows, variable: str | None = None) -> np.ndarray:
+        """Contacts of some rows as they are stored, float32 (row, diagonal); another variable than the target if named."""
         group = group_path("contacts", self.cell_type, self.binsize)
         part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, self.n_diagonals)}
-        band = read_region(self.store, group, self.variable, part)
-        return mask_band(band, self.good_bins(rows), self.min_diagonal)
+        return read_region(self.store, group, variable or self.variable, part)
+
+    def observed(self, rows: Rows, variable: str | None = None) -> np.ndarray:
+        """Contacts of some rows in their own units, float32 (row, diagonal), NaN where a pixel does not count."""
+        return mask_band(self.contacts(rows, variable), self.good_bins(rows), self.min_diagonal)
 
     def replicates(self, rows: Rows, observed: np.ndarray, n_replicates: int) -> list[np.ndarray]:
         """Share of each replicate in some rows' contacts, float32 (row, diagonal): observed × its count / count.
@@ -300,13 +309,13 @@ def _open_truth(path: Path) -> zarr.Group:
         ) from error
 
 
-def inputs_id(prediction: xr.Dataset, maps: Sequence[Maps], truths: Sequence[dict[str, Any]]) -> str:
+def inputs_id(predictions: Sequence[xr.Dataset], maps: Sequence[Maps], truths: Sequence[dict[str, Any]]) -> str:
     """Hash of all that is compared: a changed input makes another evaluation, a track that is not used does not."""
-    content: list[Any] = [prediction.attrs["checkpoint_sha256"], prediction.attrs["input_id"]]
-    content += [prediction.attrs["settings"], prediction.attrs["regions"], [truth.get("simulated") for truth in truths]]
-    content += [
-        prediction.attrs[name] for name in ("members", "track_sources", "missing_tracks") if name in prediction.attrs
-    ]
+    content: list[Any] = [[truth.get("simulated") for truth in truths]]
+    for prediction in predictions:
+        content += [prediction.attrs[name] for name in ("checkpoint_sha256", "input_id", "settings", "regions")]
+        optional = ("members", "track_sources", "missing_tracks")
+        content += [prediction.attrs[name] for name in optional if name in prediction.attrs]
     for source in maps:
         contacts = open_contacts(source.store, source.cell_type, source.binsize)
         ids = [group_id(contacts)]

@@ -1,7 +1,8 @@
 """The report of an evaluation: a table, correlation by distance, and maps of windows nobody picked."""
 
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ import xarray as xr
 
 from epizarr.bands import mask_band, stripe_margins
 from epizarr.errors import StoreError
+from epizarr.evaluate.headlines import headlines, run_names, verdict
 from epizarr.evaluate.intervals import SCORES, advantage_notes, interval_note, score_interval
 from epizarr.evaluate.maps import (
     Maps,
@@ -21,12 +23,15 @@ from epizarr.evaluate.maps import (
     read_truth,
     region_rows,
 )
+from epizarr.evaluate.score import PREDICTION, group_name
+from epizarr.evaluate.section_parts import section_parts
 from epizarr.genome import Region
 from epizarr.io.files import replace_file
 from epizarr.io.group_choice import find_prediction
 from epizarr.io.places import Place, StorePath, place_of
 from epizarr.io.store import group_path, open_evaluation, read_region
 from epizarr.metrics.correlation import MIN_PIXELS, score_by_distance
+from epizarr.report.evaluation_figures import headline_figure
 from epizarr.report.figures import (
     MapWindow,
     TrackPanel,
@@ -56,7 +61,7 @@ class Window:
 
 def write_report(
     store: StorePath,
-    run: str,
+    run: str | Sequence[str],
     *,
     cell_type: str,
     path: str | Path,
@@ -89,26 +94,35 @@ def write_report(
         If the prediction was replaced by another checkpoint's after it was evaluated.
     """
     store, home = place_of(store), place_of(predictions or store)
-    prediction = find_prediction(home, cell_type, run, binsize)
+    runs = [run] if isinstance(run, str) else list(run)
+    predicted = [find_prediction(home, cell_type, each, binsize) for each in runs]
+    prediction = predicted[0]
     maps = open_maps(store, cell_type, prediction, is_predicted=True)
     if truth is not None:
         check_truth(Path(truth), maps)
-    scores = open_evaluation(home, cell_type, run, maps.binsize).load()
-    if any(scores.attrs[key] != prediction.attrs[key] for key in ("checkpoint_sha256", "transform")):
+    scores = open_evaluation(home, cell_type, group_name(runs), maps.binsize).load()
+    checkpoints = " ".join(str(each.attrs["checkpoint_sha256"]) for each in predicted)
+    if scores.attrs["checkpoint_sha256"] != checkpoints or scores.attrs["transform"] != prediction.attrs["transform"]:
         raise StoreError(
-            f"{home}: run {run!r} of {cell_type!r} was predicted again with another checkpoint after it was evaluated. Evaluate "
-            "it again (--overwrite)."
+            f"{home}: run {group_name(runs)!r} of {cell_type!r} was predicted again with another checkpoint after it was "
+            "evaluated. Evaluate it again (--overwrite)."
         )
     regions = [maps.assembly.region(text) for text in json.loads(scores.attrs["regions"])]
     windows = pick_windows(maps, regions, n_windows, window_bp)
     label = value_label(maps.transform, maps.variable)
-    group = group_path("predictions", cell_type, maps.binsize, run)
+    groups = {
+        _map_title(name): group_path("predictions", cell_type, maps.binsize, each)
+        for name, each in zip(run_names(scores), runs, strict=True)
+    }
     pictures = [
-        _map_picture(maps, window, home, group, None if truth is None else str(truth), label) for window in windows
+        _map_picture(maps, window, home, groups, None if truth is None else str(truth), label) for window in windows
     ]
+    command = _command(store, home, runs, maps, scores, truth)
     sections = [
         _score_section(scores, regions),
         _distance_section(scores),
+        *section_parts(scores, command),
+        *_absent_section(scores),
         Section(
             "Maps",
             [
@@ -119,13 +133,15 @@ def write_report(
             ],
             pictures=pictures,
         ),
-        _provenance_section(store, home, run, maps, prediction, scores),
+        _provenance_section(store, home, group_name(runs), maps, prediction, scores, command),
     ]
     page = Page(
-        title=f"{cell_type}: run {run}",
+        title=f"{cell_type}: run {' beside '.join(runs)}",
         subtitle=f"Predicted {maps.variable} at {maps.binsize:,} bp against measured contacts, assembly {maps.assembly.name}",
         banners=json.loads(scores.attrs["notes"]),
         sections=sections,
+        lead=verdict(scores),
+        lead_picture=_lead_picture(scores),
     )
     target = Path(path)
     replace_file(target, render_page(page).encode())
@@ -166,7 +182,51 @@ def pick_windows(maps: Maps, regions: Sequence[Region], n_windows: int, window_b
     return [Window(*place) for place in sorted(chosen)]
 
 
-def _map_picture(maps: Maps, window: Window, home: Place, group: str, truth: str | None, label: str) -> Picture:
+def _lead_picture(scores: xr.Dataset) -> Picture:
+    """Headline scores of all predictors in one figure."""
+    found = headlines(scores)
+    figure = headline_figure(
+        [str(name) for name in scores["predictor"].values],
+        run_names(scores),
+        [h.label + (f" ({h.where})" if h.where else "") for h in found],
+        np.stack([h.values for h in found]),
+        np.stack([h.low for h in found]),
+        np.stack([h.high for h in found]),
+        [h.chance for h in found],
+    )
+    caption = "Farther right is better, 1 is perfect; bars are 95 % intervals, grey marks are chance, an arrow lies farther left."
+    return Picture(figure_png(figure), caption)
+
+
+def _absent_section(scores: xr.Dataset) -> list[Section]:
+    """What was not scored, and why."""
+    absent = json.loads(scores.attrs.get("not_scored", "{}"))
+    return [Section("Not scored", tables=[Table("", ["section", "why"], list(absent.items()))])] if absent else []
+
+
+def _command(
+    store: Place, home: Place, runs: Sequence[str], maps: Maps, scores: xr.Dataset, truth: str | Path | None
+) -> str:
+    """Command that makes this evaluation again."""
+    words = ["epizarr", "evaluate", str(store), *(word for run in runs for word in ("--run", run))]
+    words += ["--cell-type", maps.cell_type, "--binsize", str(maps.binsize)]
+    words += [word for region in json.loads(scores.attrs["regions"]) for word in ("--region", region)]
+    words += ["--truth", str(truth)] if truth is not None else []
+    words += ["--predictions", str(home)] if home != store else []
+    parameters = json.loads(scores.attrs.get("sections", "{}"))
+    words += ["--other-cell-type", parameters["specificity"]["other"]] if "specificity" in parameters else []
+    given = parameters.get("loops", {}).get("given", "")
+    words += ["--loops", given.partition(" (sha256")[0]] if given else []
+    return f"{shlex.join(words)} --overwrite"
+
+
+def _map_title(name: str) -> str:
+    return "Predicted" if name == PREDICTION else f"Predicted, {name}"
+
+
+def _map_picture(
+    maps: Maps, window: Window, home: Place, groups: Mapping[str, str], truth: str | None, label: str
+) -> Picture:
     lo, hi = window.lo, window.hi
     margin = stripe_margins(maps.n_diagonals)[0]
     # Rows around the window fill its corners, as far as the region goes.
@@ -174,7 +234,8 @@ def _map_picture(maps: Maps, window: Window, home: Place, group: str, truth: str
     in_region = np.arange(rows.lo, rows.hi + maps.n_diagonals - 1) < window.end
     part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, maps.n_diagonals)}
     observed = maps.observed(rows)
-    bands = {"Observed": observed, "Predicted": mask_band(read_region(home, group, "contact", part), in_region)}
+    bands = {"Observed": observed}
+    bands |= {title: mask_band(read_region(home, group, "contact", part), in_region) for title, group in groups.items()}
     if truth is not None:
         noise_free = mask_band(read_truth(truth, rows, maps.n_diagonals), in_region)
         both = np.isfinite(observed) & np.isfinite(noise_free)
@@ -183,7 +244,9 @@ def _map_picture(maps: Maps, window: Window, home: Place, group: str, truth: str
         drawn = {title: maps.transform.apply(band) for title, band in bands.items()}
     first = lo - rows.lo
     shown = slice(first, first + hi - lo)
-    pearson = score_by_distance(drawn["Predicted"][shown], drawn["Observed"][shown]).mean_pearson
+    pearson = ", ".join(
+        format_score(score_by_distance(drawn[title][shown], drawn["Observed"][shown]).mean_pearson) for title in groups
+    )
     region = maps.grid.extent_region(lo, hi)
     signal = maps.signal(lo, hi, transformed=False)
     figure = contact_figure(
@@ -201,7 +264,7 @@ def _map_picture(maps: Maps, window: Window, home: Place, group: str, truth: str
             value_label=label,
         )
     )
-    return Picture(figure_png(figure), f"{region}: {label}. Mean Pearson by distance here: {format_score(pearson)}.")
+    return Picture(figure_png(figure), f"{region}: {label}. Mean Pearson by distance here: {pearson}.")
 
 
 def _ratio(observed: np.ndarray, noise_free: np.ndarray) -> np.float32:
@@ -236,7 +299,7 @@ def _score_section(scores: xr.Dataset, regions: Sequence[Region]) -> Section:
         f"{interval_note(scores)} Pearson and Spearman: computed at each distance over the pixels of all regions, where at "
         f"least {MIN_PIXELS} count, then averaged over distances. Skill: 1 − MSE / MSE of the training mean. All are scored "
         "on the same pixels, after the target's transform. n/a: undefined.",
-        emphasised=[0],
+        emphasised=range(len(run_names(scores))),
     )
     listed = ", ".join(str(region) for region in regions[:8]) + (" …" if len(regions) > 8 else "")
     scored_on = f"Scored on {bp / 1e6:,.1f} Mb: {listed}."
@@ -265,7 +328,7 @@ def _distance_section(scores: xr.Dataset) -> Section:
 
 
 def _provenance_section(
-    store: Place, home: Place, run: str, maps: Maps, prediction: xr.Dataset, scores: xr.Dataset
+    store: Place, home: Place, run: str, maps: Maps, prediction: xr.Dataset, scores: xr.Dataset, command: str
 ) -> Section:
     trained_on = json.loads(prediction.attrs["trained_on"])
     settings = json.loads(prediction.attrs["settings"])
@@ -274,7 +337,8 @@ def _provenance_section(
     facts = [
         ["store", str(store) if home == store else f"{store}; prediction in {home}"],
         ["cell type, run", f"{maps.cell_type}, {run}"],
-        [f"{'file' if imported else 'checkpoint'} (sha256)", str(prediction.attrs["checkpoint_sha256"])],
+        ["command", command],
+        [f"{'file' if imported else 'checkpoint'} (sha256)", str(scores.attrs["checkpoint_sha256"])],
         ["target, transform", f"{maps.variable}, {maps.transform.name}"],
         ["bins, diagonals", f"{maps.binsize:,} bp; diagonals {maps.min_diagonal} to {maps.n_diagonals - 1} are scored"],
         ["tracks", tracks or "none named"],

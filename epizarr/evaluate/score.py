@@ -29,6 +29,7 @@ from epizarr.evaluate.ceilings import (
     find_truths,
     replicate_key,
 )
+from epizarr.evaluate.compare import OBSERVED, Bands, Comparison, joined
 from epizarr.evaluate.intervals import MapMoments, describe, intervals, plan_intervals
 from epizarr.evaluate.maps import (
     Maps,
@@ -40,9 +41,20 @@ from epizarr.evaluate.maps import (
     missing_tracks,
     open_maps,
     region_rows,
+    whole_regions,
 )
-from epizarr.evaluate.training import baseline_training
+from epizarr.evaluate.sections import (
+    Loops,
+    Section,
+    SectionTask,
+    Specificity,
+    Variables,
+    choose_sections,
+    measure_region,
+)
+from epizarr.evaluate.training import baseline_training, imported_notes
 from epizarr.genome import Assembly, Region
+from epizarr.io.bed import read_loops
 from epizarr.io.group_choice import find_prediction
 from epizarr.io.ledger import Lease
 from epizarr.io.places import Place, StorePath, place_of
@@ -55,7 +67,6 @@ from epizarr.io.store import (
     has_group,
     list_groups,
     open_evaluation,
-    read_region,
     remove_group,
     sweep_group,
     write_region,
@@ -91,32 +102,28 @@ _TRUTHS = {
 class _FitTask:
     maps: Maps
     rows: Rows
+    references: References
 
 
 @dataclass(frozen=True)
 class _ScoreTask:
-    """What one block's comparison needs; ``diagonals`` are those to return.
+    """What one block's comparison needs; ``diagonals`` are those to return."""
 
-    ``scales`` has a factor a diagonal for each of the references, whose sums are taken first.
-    """
-
-    maps: Maps
+    comparison: Comparison
     rows: Rows
-    prediction_store: Place
-    prediction_group: str
-    fits: tuple[LinearFit, ...]
-    references: References
-    scales: Mapping[str, np.ndarray]
     diagonals: tuple[int, int]
 
 
 def evaluate_run(
     store: StorePath,
-    run: str,
+    run: str | Sequence[str],
     *,
     cell_type: str,
     regions: Sequence[str] | None = None,
     truth: str | Path | None = None,
+    sections: Sequence[str] | None = None,
+    loops: str | Path | None = None,
+    other_cell_type: str | None = None,
     predictions: StorePath | None = None,
     binsize: int | None = None,
     client: Any = None,
@@ -125,27 +132,37 @@ def evaluate_run(
     overwrite: bool = False,
     take_over: bool = False,
 ) -> xr.Dataset:
-    """Score a prediction and the baselines, and keep the scores in the store.
+    """Score predictions and the baselines, and keep the scores in the store.
 
     Where the contacts were merged from replicates (``count_replicate``) and the target is proportional to the counts, the
     agreement of the replicates gives a ceiling (:mod:`epizarr.metrics.ceiling`), which stands beside the scores.
 
-    At most about 2 GiB of values are held at a time, and a thread's block: 15 MB a track at 100 diagonals, 30 MB at 200.
+    At most about 2 GiB of values are held at a time, and a thread's block: 15 MB a track at 100 diagonals, 30 MB at 200. Sections
+    hold all maps of one region a thread: 8 bytes a pixel and map, and about 100 bytes a pixel while one is measured (600 MB for
+    a human chromosome of 25,000 bins and 100 diagonals with five maps).
 
     Parameters
     ----------
     store
         Store with the measured contacts, and with contacts and tracks of the training cell types.
     run, cell_type
-        Prediction to score.
+        Prediction to score, or several: they are scored on the same pixels and beside the same baselines, those of the first.
     regions
-        Regions to score on. Default: the test regions of the run. Regions that overlap those seen in training are scored too,
-        and a note says so.
+        Regions to score on. Default: the test regions of the (first) run. Regions that overlap those seen in training are scored
+        too, and a note says so.
     truth
         A simulated cell type's noise-free contacts (``OUT/<cell type>/truth.zarr``): its agreement with the observed map is
         the noise ceiling. The folder ``OUT/<cell type>`` gives the track ceiling too, if it has ``truth_given_tracks.zarr``.
+    sections
+        Names of the sections to compute besides the correlations (:data:`epizarr.evaluate.sections.SECTIONS`). Default: all
+        that apply; attribute ``not_scored`` says why the others do not.
+    loops
+        BEDPE file of loops that count as true ones. Default: those called in the observed map.
+    other_cell_type
+        Cell type of the store whose measured contacts, and the runs' predictions of it where there are any, the predictions are
+        to be told from (section ``specificity``).
     predictions
-        Store that holds the prediction, where it is another one; the scores are written there. Default: ``store``.
+        Store that holds the predictions, where it is another one; the scores are written there. Default: ``store``.
     binsize
         Bin width of the prediction, where the run has several.
     client, n_threads
@@ -166,66 +183,88 @@ def evaluate_run(
     ------
     SplitError
         If the run has no test regions and none are given.
+    ConfigError
+        If a section is unknown.
     StoreNotFoundError, StoreError
-        If the prediction, the contacts or a track is missing, no pixel can be compared, or other scores of this run are there.
+        If a prediction, the contacts or a track is missing, the runs cannot be compared, no pixel can be compared, or other
+        scores of this run are there.
     """
     store, home = place_of(store), place_of(predictions or store)
-    prediction = find_prediction(home, cell_type, run, binsize)
-    trained_on, training_notes = baseline_training(prediction, cell_type, regions)
-    trained, source_notes, left_out = _baseline_sources(store, prediction, trained_on["cell_types"])
+    runs = [run] if isinstance(run, str) else list(run)
+    predicted = _find_predictions(home, cell_type, runs, binsize)
+    names = predictor_names(runs)
+    prediction = predicted[0]
+    of_first, training_notes = baseline_training(prediction, cell_type, regions)
+    training_notes += [note for each in predicted[1:] for note in imported_notes(each)]
+    trained_on = [of_first, *(json.loads(str(each.attrs["trained_on"])) for each in predicted[1:])]
+    trained, source_notes, left_out = _baseline_sources(store, prediction, of_first["cell_types"])
     maps = open_maps(store, cell_type, prediction, is_predicted=True, left_out=left_out)
-    scored = _regions(maps, regions, trained_on)
+    given: list[Section] = [Loops(*read_loops(loops, maps.assembly))] if loops is not None else []
+    others = [open_maps(store, other_cell_type, prediction, left_out=left_out)] if other_cell_type else []
+    for other in others:
+        of_other = [
+            (name, home, group_path("predictions", other.cell_type, maps.binsize, r))
+            for name, r in zip(names, runs, strict=True)
+        ]
+        given.append(Specificity(other, tuple(each for each in of_other if has_group(home, each[2]))))
+    chosen = choose_sections(sections, given)
+    scored = _regions(maps, regions, trained_on[0])
     sources = [open_maps(store, name, prediction, left_out=left_out) for name in trained]
     truths = find_truths(truth)
     truth_attrs = [check_truth(Path(path), maps) for _, path in truths]
-    group = group_path("evaluations", cell_type, maps.binsize, run)
+    group = group_path("evaluations", cell_type, maps.binsize, group_name(runs))
     attrs = {
         "binsize": maps.binsize,
         "target": maps.variable,
         "transform": maps.transform.to_json(),
         "min_diagonal": maps.min_diagonal,
         "regions": json.dumps([str(region) for region in scored]),
-        "inputs_id": inputs_id(prediction, [maps, *sources], truth_attrs),
-        "checkpoint_sha256": str(prediction.attrs["checkpoint_sha256"]),
+        "runs": json.dumps(dict(zip(names, runs, strict=True))),
+        "sections": json.dumps({section.name: section.parameters() for section in chosen}),
+        "inputs_id": inputs_id(predicted, [maps, *sources, *others], truth_attrs),
+        "checkpoint_sha256": " ".join(str(each.attrs["checkpoint_sha256"]) for each in predicted),
         "epizarr_version": __version__,
     }
     with Lease.acquire(home, group, take_over):
         if not _is_to_do(home, group, attrs, overwrite):
-            return open_evaluation(home, cell_type, run, maps.binsize)
-        splits = {name: _parse(maps.assembly, trained_on["splits"][name]) for name in ("train", "validation")}
+            return open_evaluation(home, cell_type, group_name(runs), maps.binsize)
+        splits = {name: _parse(maps.assembly, trained_on[0]["splits"][name]) for name in ("train", "validation")}
         plan, cells = plan_intervals(maps, scored)
-        blocks = region_rows(maps.grid, scored)
+        blocks, wholes = region_rows(maps.grid, scored), whole_regions(maps.grid, scored)
         n_fits = sum(len(region_rows(source.grid, r)) for source in sources for r in splits.values())
         replicates, no_ceiling = find_replicates(maps)
         references = References(truths, replicates)
-        n_passes = _n_passes(blocks, maps.n_diagonals, len(references.keys))
-        ticker = _Ticker(progress, n_fits + len(blocks) * (n_passes + bool(references.keys)))
+        n_passes = _n_passes(blocks, maps.n_diagonals, len(references.keys) + len(runs))
+        n_tasks = n_fits + len(blocks) * (n_passes + bool(references.keys))
+        ticker = _Ticker(progress, n_tasks + (len(wholes) if chosen else 0))
         workers = {"client": client, "n_threads": n_threads}
         fits, missing = _fit_baselines(sources, splits, ticker, workers)
-        task = _ScoreTask(
+        groups = [group_path("predictions", cell_type, maps.binsize, each) for each in runs]
+        comparison = Comparison(
             maps=maps,
-            rows=blocks[0],
-            prediction_store=home,
-            prediction_group=group_path("predictions", cell_type, maps.binsize, run),
+            predictions=tuple((name, home, path) for name, path in zip(names, groups, strict=True)),
             fits=tuple(fits),
             references=references,
             scales={},
-            diagonals=(0, maps.n_diagonals),
         )
-        tasks = [replace(task, rows=rows) for rows in blocks]
         total: dict[str, np.ndarray] = {}
         if references.keys:
-            sums = run_tasks(_reference_sums, tasks, progress=ticker.part(len(tasks)), **workers)
+            of_blocks = [_FitTask(maps, rows, references) for rows in blocks]
+            sums = run_tasks(_reference_sums, of_blocks, progress=ticker.part(len(blocks)), **workers)
             total = {name: np.sum([block[name] for block in sums], axis=0) for name in references.keys}
-            scales = {name: depth_scale(*pair) for name, pair in total.items()}
-            tasks = [replace(t, scales=scales) for t in tasks]
+            comparison = replace(comparison, scales={name: depth_scale(*pair) for name, pair in total.items()})
+        tasks = [_ScoreTask(comparison, rows, (0, maps.n_diagonals)) for rows in blocks]
         moments, ceiling, n_observed = _score(tasks, cells, n_passes, ticker, workers)
         scores = {name: found.scores() for name, found in moments.items()}
-        notes = _notes(maps, scored, splits, scores[PREDICTION], n_observed, trained_on)
-        notes = training_notes + notes + source_notes + missing + no_ceiling
-        about = {PREDICTION: f"run {run!r}", **{fit.name: fit.about for fit in fits}}
+        notes = training_notes + _data_notes(maps)
+        for name, seen in zip(names, trained_on, strict=True):
+            notes += _seen_notes(maps, name, scored, seen)
+        notes += _pixel_notes(names[0], scores[names[0]], n_observed) + _run_notes(names, predicted)
+        notes += source_notes + missing + no_ceiling
+        about = {name: f"run {each!r}" for name, each in zip(names, runs, strict=True)}
+        about |= {fit.name: fit.about for fit in fits}
         rows: dict[str, DistanceCorrelations | None] = {
-            name: scores.get(name) for name in (PREDICTION, TRAINING_MEAN, INSULATION, RIDGE)
+            name: scores.get(name) for name in (*names, TRAINING_MEAN, INSULATION, RIDGE)
         }
         for name, _ in truths:
             rows[name] = scores[name]
@@ -240,10 +279,92 @@ def evaluate_run(
                 maps.variable, {name: float(total[replicate_key(name)][1].sum()) for name in replicates}
             )
         found = _arrays(maps, rows, scores)
-        found |= intervals(plan, moments, list(rows), prediction=PREDICTION, reference=TRAINING_MEAN)
-        late = {"predictors": json.dumps(about), "notes": json.dumps(notes), "bootstrap": describe(plan)}
-        _write(home, group, found, attrs, late)
-    return open_evaluation(home, cell_type, run, maps.binsize)
+        found |= intervals(plan, moments, list(rows), prediction=names[0], reference=TRAINING_MEAN)
+        coords, more, absent = _measure_sections(comparison, wholes, chosen, list(rows), ticker, workers)
+        late = {
+            "predictors": json.dumps(about),
+            "notes": json.dumps(notes),
+            "not_scored": json.dumps(absent),
+            "bootstrap": describe(plan),
+            "definitions": json.dumps({section.name: section.definition() for section in chosen}),
+        }
+        _write(home, group, found, attrs, late, coords, more)
+    return open_evaluation(home, cell_type, group_name(runs), maps.binsize)
+
+
+def predictor_names(runs: Sequence[str]) -> list[str]:
+    """Names of the runs among the predictors: one is ``prediction``, several are told apart by their own names."""
+    return [PREDICTION] if len(runs) == 1 else [f"run {run}" for run in runs]
+
+
+def group_name(runs: str | Sequence[str]) -> str:
+    """Name of the evaluation of a run, or of several together: their names, joined with ``+``."""
+    return runs if isinstance(runs, str) else "+".join(runs)
+
+
+def _find_predictions(home: Place, cell_type: str, runs: Sequence[str], binsize: int | None) -> list[xr.Dataset]:
+    """Predictions of the runs, which must be of one target on one grid."""
+    if not runs or len(set(runs)) < len(runs):
+        raise StoreError(f"runs {list(runs)}: name at least one, and each once.")
+    found = [find_prediction(home, cell_type, run, binsize) for run in runs]
+    kinds = {
+        run: (str(each.attrs["target"]), int(each.attrs["binsize"]), each.sizes["diagonal"])
+        for run, each in zip(runs, found, strict=True)
+    }
+    if len(set(kinds.values())) > 1:
+        listed = "; ".join(f"{run}: {kind[0]}, {kind[1]:,} bp, {kind[2]} diagonals" for run, kind in kinds.items())
+        raise StoreError(
+            f"{home}: these runs cannot be scored side by side, for their maps are not of one kind ({listed}). Evaluate each on "
+            "its own."
+        )
+    return found
+
+
+def _run_notes(names: Sequence[str], predicted: Sequence[xr.Dataset]) -> list[str]:
+    """Say where runs were transformed or trained otherwise than the first, whose transform and baselines are used."""
+    first = predicted[0].attrs
+    notes = []
+    for name, each in zip(names[1:], predicted[1:], strict=True):
+        if each.attrs["transform"] != first["transform"]:
+            notes.append(f"All maps are transformed as the target of {names[0]}; that of {name} has another transform.")
+        seen = [json.loads(str(attrs["trained_on"])) for attrs in (first, each.attrs)]
+        if seen[0]["cell_types"] != seen[1]["cell_types"] or seen[0]["splits"] != seen[1]["splits"]:
+            notes.append(
+                f"{name} was trained on other cell types or regions than {names[0]}; baselines are those of {names[0]}."
+            )
+    return notes
+
+
+# -------------------------------------------------------------------------------------------------------------- sections
+
+
+def _measure_sections(
+    comparison: Comparison,
+    wholes: Sequence[Rows],
+    chosen: Sequence[Section],
+    predictors: Sequence[str],
+    ticker: "_Ticker",
+    workers: dict[str, Any],
+) -> tuple[Variables, Variables, dict[str, str]]:
+    """Coordinates and variables of the sections that apply, and why the others do not."""
+    lacking = {section.name: why for section in chosen if (why := section.lacks(comparison))}
+    able = [section for section in chosen if section.name not in lacking]
+    progress = ticker.part(len(wholes) if chosen else 0)
+    coords: Variables = {}
+    variables: Variables = {}
+    if able:
+        # Long regions first, so that no worker is left alone with one.
+        order = sorted(range(len(wholes)), key=lambda i: wholes[i].lo - wholes[i].hi)
+        tasks = [SectionTask(comparison, wholes[i], tuple(able)) for i in order]
+        parts = dict(zip(order, run_tasks(measure_region, tasks, progress=progress, **workers), strict=True))
+        for section in able:
+            found = section.combine([parts[i][section.name] for i in range(len(wholes))], predictors)
+            coords, variables = coords | found[0], variables | found[1]
+    empty = {dim for dims, values in coords.values() for dim, size in zip(dims, values.shape, strict=True) if not size}
+    kept = {name: (dims, values) for name, (dims, values) in variables.items() if not empty & set(dims)}
+    if any("map" in dims for dims, _ in kept.values()):
+        coords["map"] = ("map",), np.array([OBSERVED, *predictors], dtype=object)
+    return {name: value for name, value in coords.items() if value[1].size}, kept, lacking
 
 
 # ------------------------------------------------------------------------------------------------------------- baselines
@@ -275,7 +396,9 @@ def _fit_baselines(
     """Fit what can be fitted; the notes say what cannot, and why."""
     sums = {}
     for name, regions in splits.items():
-        tasks = [_FitTask(source, rows) for source in sources for rows in region_rows(source.grid, regions)]
+        tasks = [
+            _FitTask(source, rows, References()) for source in sources for rows in region_rows(source.grid, regions)
+        ]
         parts = run_tasks(_fit_sums, tasks, progress=ticker.part(len(tasks)), **workers)
         sums[name] = PixelMoments.total(parts) if parts else None
     train, validation = sums["train"], sums["validation"]
@@ -311,9 +434,9 @@ def _fit_sums(task: _FitTask) -> PixelMoments:
 # --------------------------------------------------------------------------------------------------------------- scoring
 
 
-def _n_passes(blocks: Sequence[Rows], n_diagonals: int, n_references: int) -> int:
+def _n_passes(blocks: Sequence[Rows], n_diagonals: int, n_more: int) -> int:
     """In how many groups of diagonals the values of all predictors are held: one, unless the regions are very long."""
-    n_maps = 5 + n_references  # observed, prediction, three baselines
+    n_maps = 4 + n_more  # observed and three baselines, besides runs and ceilings
     n_bytes = 4 * n_maps * n_diagonals * sum(rows.hi - rows.lo for rows in blocks)
     return min(max(1, -(-n_bytes // MAX_SCORE_BYTES)), n_diagonals)
 
@@ -327,9 +450,10 @@ def _score(
     """
     parts: list[dict[str, MapMoments]] = []
     ceilings: list[DistanceCorrelations] = []
-    replicates = [replicate_key(name) for name in tasks[0].references.replicates]
+    comparison = tasks[0].comparison
+    replicates = [replicate_key(name) for name in comparison.references.replicates]
     n_observed = 0
-    for columns in np.array_split(np.arange(tasks[0].maps.n_diagonals), n_passes):
+    for columns in np.array_split(np.arange(comparison.maps.n_diagonals), n_passes):
         diagonals = (int(columns[0]), int(columns[-1]) + 1)
         results = run_tasks(
             _compare_block,
@@ -337,15 +461,15 @@ def _score(
             progress=ticker.part(len(tasks)),
             **workers,
         )
-        n_observed += sum(n for _, n in results)
-        values = {name: np.concatenate([block[name] for block, _ in results]) for name in results[0][0]}
-        observed = values.pop("observed")
+        n_observed += sum(block.n_observed for block in results)
+        values = joined([block.values for block in results])
+        observed = values.pop(OBSERVED)
         of_replicates = [values.pop(key) for key in replicates]
         if of_replicates:
             ceilings.append(replicate_ceiling(*of_replicates, min_pixels=MIN_PIXELS))
         parts.append({name: MapMoments.of(band, observed, cells) for name, band in values.items()})
     moments = {name: MapMoments.joined(part[name] for part in parts) for name in parts[0]}
-    if not moments[PREDICTION].pairs.n.any():
+    if not moments[comparison.predictions[0][0]].pairs.n.any():
         raise StoreError(
             f"no pixel can be compared: {n_observed:,} are observed in the regions, and none of them is predicted. Predict these "
             "regions, or evaluate others."
@@ -360,25 +484,12 @@ def _joined(parts: Sequence[DistanceCorrelations]) -> DistanceCorrelations:
     )
 
 
-def _compare_block(task: _ScoreTask) -> tuple[dict[str, np.ndarray], int]:
-    """Transformed values of the observed map and of each predictor, NaN wherever one has none; and the observed pixels."""
-    maps, rows = task.maps, task.rows
-    own = maps.observed(rows)
-    part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, maps.n_diagonals)}
-    predicted = read_region(task.prediction_store, task.prediction_group, "contact", part)
-    with np.errstate(divide="ignore", invalid="ignore"):  # a prediction below what the transform is defined for
-        bands = {"observed": maps.transform.apply(own), PREDICTION: maps.transform.apply(predicted)}
-    features = pixel_features(maps.bin_tracks(rows), *own.shape)
-    bands |= {fit.name: fit.predict(features) for fit in task.fits}
-    for name, band in task.references.bands(maps, rows, own).items():
-        bands[name] = maps.transform.apply(band * task.scales[name].astype(np.float32))
-    columns = slice(*task.diagonals)
-    counts = np.all([np.isfinite(band[:, columns]) for band in bands.values()], axis=0)
-    n_observed = int(np.isfinite(bands["observed"][:, columns]).sum())
-    return {name: np.where(counts, band[:, columns], np.nan) for name, band in bands.items()}, n_observed
+def _compare_block(task: _ScoreTask) -> Bands:
+    """Transformed values of the observed map and of each predictor on some diagonals, NaN wherever one has none."""
+    return task.comparison.bands(task.rows, task.diagonals, linear=False)
 
 
-def _reference_sums(task: _ScoreTask) -> dict[str, np.ndarray]:
+def _reference_sums(task: _FitTask) -> dict[str, np.ndarray]:
     return task.references.sums(task.maps, task.rows)
 
 
@@ -401,36 +512,37 @@ def _regions(maps: Maps, regions: Sequence[str] | None, trained_on: dict[str, An
     return chosen
 
 
-def _notes(
-    maps: Maps,
-    scored: Sequence[Region],
-    splits: Mapping[str, Sequence[Region]],
-    prediction: DistanceScores,
-    n_observed: int,
-    trained_on: dict[str, Any],
-) -> list[str]:
-    notes = _data_notes(maps)
+def _seen_notes(maps: Maps, name: str, scored: Sequence[Region], trained_on: dict[str, Any]) -> list[str]:
+    """Say what of the scored regions a run has seen, or that it has not seen the cell type."""
+    of = "" if name == PREDICTION else f" ({name})"
+    notes = []
     if maps.cell_type in trained_on.get("held_out_cell_types", ()):
         notes.append(
-            f"Cell type {maps.cell_type} was held out: it neither trained the network nor chose the checkpoint."
+            f"Cell type {maps.cell_type} was held out: it neither trained the network nor chose the checkpoint{of}."
         )
-    for name, what in (("train", "training"), ("validation", "the choice of the checkpoint")):
+    for split, what in (("train", "training"), ("validation", "the choice of the checkpoint")):
+        regions = _parse(maps.assembly, trained_on["splits"][split])
         for region in scored:
-            seen = [other for other in splits[name] if region.overlaps(other)]
+            seen = [other for other in regions if region.overlaps(other)]
             if seen:
                 notes.append(
-                    f"SEEN in {what}: {region} overlaps {', '.join(map(str, seen))} (cell types "
+                    f"SEEN in {what}{of}: {region} overlaps {', '.join(map(str, seen))} (cell types "
                     f"{', '.join(trained_on['cell_types'])}). These scores do not say how the model does on new data."
                 )
-    n_scored = int(prediction.n_pixels.sum())
+    return notes
+
+
+def _pixel_notes(name: str, scores: DistanceScores, n_observed: int) -> list[str]:
+    notes = []
+    n_scored = int(scores.n_pixels.sum())
     if n_scored < n_observed:
         notes.append(
             f"{n_observed - n_scored:,} of {n_observed:,} observed pixels have no value in the prediction or in a baseline "
             "and are left out of all scores."
         )
-    undefined = int((np.isnan(prediction.pearson) & (prediction.n_pixels > 0)).sum())
+    undefined = int((np.isnan(scores.pearson) & (scores.n_pixels > 0)).sum())
     if undefined:
-        notes.append(f"The prediction's correlation is undefined on {undefined} diagonals; the means leave them out.")
+        notes.append(f"The correlation of the {name} is undefined on {undefined} diagonals; the means leave them out.")
     return notes
 
 
@@ -455,7 +567,7 @@ def _arrays(
     mse = np.array([s.mse if isinstance(s, DistanceScores) else np.nan for s in by_predictor])
     return {
         "predictor": np.array(list(rows), dtype=object),
-        "n_pixels": scores[PREDICTION].n_pixels,
+        "n_pixels": scores[TRAINING_MEAN].n_pixels,
         "pearson": np.stack([s.pearson if s else nothing for s in by_predictor]),
         "spearman": np.stack([s.spearman if s else nothing for s in by_predictor]),
         "mean_pearson": np.array([s.mean_pearson if s else np.nan for s in by_predictor]),
@@ -484,7 +596,13 @@ def _is_to_do(store: Place, group: str, attrs: Mapping[str, Any], overwrite: boo
 
 
 def _write(
-    store: Place, group: str, values: dict[str, np.ndarray], attrs: Mapping[str, Any], late: Mapping[str, str]
+    store: Place,
+    group: str,
+    values: dict[str, np.ndarray],
+    attrs: Mapping[str, Any],
+    late: Mapping[str, str],
+    more_coords: Variables,
+    sections: Variables,
 ) -> None:
     n_diagonals = len(values["n_pixels"])
     diagonal = np.arange(n_diagonals, dtype=np.int64)
@@ -492,8 +610,10 @@ def _write(
         "predictor": values.pop("predictor"),
         "diagonal": diagonal,
         "distance": diagonal * int(attrs["binsize"]),
+        **{name: array for name, (_, array) in more_coords.items()},
     }
     declared = {v.name: v for v in GROUPS["evaluations"].variables}
+    values = values | {name: array for name, (_, array) in sections.items()}
     arrays = {name: ArraySpec(declared[name].dims, array.shape, declared[name].dtype) for name, array in values.items()}
     create_group(store, group, "evaluations", coords=coords, arrays=arrays, attrs={**attrs, **late})
     sweep_group(store, group)

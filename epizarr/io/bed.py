@@ -7,6 +7,7 @@ import pandas as pd
 
 from epizarr.errors import AssemblyMismatchError, InputFileError, raise_all
 from epizarr.genome import Assembly, Region
+from epizarr.io.files import file_sha256
 from epizarr.io.filetype import read_lines
 
 #: How many bad lines one message lists.
@@ -114,6 +115,57 @@ def _read_bed(path: str | Path, assembly: Assembly) -> pd.DataFrame:
     order = {chrom: rank for rank, chrom in enumerate(assembly.chrom_names)}
     keys = frame.assign(rank=frame["chrom"].map(order).astype(np.int64))
     return frame.loc[keys.sort_values(["rank", "start", "end"], kind="stable").index].reset_index(drop=True)
+
+
+def read_loops(path: str | Path, assembly: Assembly) -> tuple[pd.DataFrame, str]:
+    """Read the loops of a BEDPE file, and what identifies the file.
+
+    Parameters
+    ----------
+    path
+        BEDPE with six columns or more, plain or gzip; lines that begin with ``#`` or ``chrom1`` or ``chr1 x1`` are headers.
+    assembly
+        Loops with an end on another chromosome, or between two, are dropped.
+
+    Returns
+    -------
+    Table with columns ``chrom1``, ``start1``, ``end1``, ``chrom2``, ``start2``, ``end2``; and ``"NAME (sha256 …)"``.
+
+    Raises
+    ------
+    InputNotFoundError
+        If the file does not exist.
+    InputFileError
+        If a line cannot be read, or no loop is on the assembly.
+    AssemblyMismatchError
+        If no loop is on the assembly and the names differ only by the prefix ``chr``.
+    """
+    rows: list[tuple[str, int, int, str, int, int]] = []
+    problems: list[str] = []
+    for number, line in read_lines(path, "a BEDPE file"):
+        fields = [f.strip() for f in (line.split("\t") if "\t" in line else line.split())]
+        is_header = not rows and len(fields) >= 6 and not fields[1].isdigit() and not fields[4].isdigit()
+        if is_header or fields[0] in ("track", "browser"):
+            continue
+        if len(fields) < 6 or not all(fields[i].isascii() and fields[i].isdigit() for i in (1, 2, 4, 5)):
+            problems.append(f"line {number}: {line[:80]!r} is not chrom1, start1, end1, chrom2, start2, end2 (bp)")
+            continue
+        rows.append((fields[0], int(fields[1]), int(fields[2]), fields[3], int(fields[4]), int(fields[5])))
+    raise_all(InputFileError, f"BEDPE file {path}", problems[:_MAX_LISTED])
+    table = pd.DataFrame(rows, columns=["chrom1", "start1", "end1", "chrom2", "start2", "end2"])
+    on_assembly = table[(table["chrom1"] == table["chrom2"]) & table["chrom1"].isin(assembly.chrom_names)]
+    if on_assembly.empty:
+        found = sorted(set(table["chrom1"]))
+        if {_without_prefix(c) for c in found} & {_without_prefix(c) for c in assembly.chrom_names} - set(found):
+            raise AssemblyMismatchError(
+                f"BEDPE file {path} names its chromosomes {found[:4]}, assembly {assembly.name!r} names them "
+                f"{list(assembly.chrom_names[:4])}. If only the prefix differs, rewrite the file with the assembly's names."
+            )
+        raise InputFileError(
+            f"BEDPE file {path}: none of its {len(rows):,} loops lies on a chromosome of {assembly.name!r}. Give loops of this "
+            "assembly."
+        )
+    return on_assembly.reset_index(drop=True), f"{Path(path).name} (sha256 {file_sha256(path)[:16]})"
 
 
 def _without_prefix(chrom: str) -> str:

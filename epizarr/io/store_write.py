@@ -211,7 +211,7 @@ def write_region(
         If the region cuts a write unit, or shape or dtype differ.
     """
     array = open_array(place_of(path), group, variable, mode="r+", grown=grown)
-    dims = array.metadata.dimension_names
+    dims = array.metadata.dimension_names or ()
     where = f"{path}: {group}/{variable}"
     selection = []
     for dim, size, unit in zip(dims, array.shape, unit_of(array), strict=True):

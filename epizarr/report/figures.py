@@ -5,6 +5,7 @@ matplotlib is imported when a figure is drawn, and only its object interface is 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -240,6 +241,7 @@ def distance_figure(scores: xr.Dataset) -> Figure:
     scores = scores.isel(diagonal=scores["n_pixels"].values > 0)
     distance = scores["distance"].values
     predictors = [str(name) for name in scores["predictor"].values]
+    runs = json.loads(scores.attrs.get("runs", "{}")) or {"prediction": ""}
     styles = dict(zip([name for name in predictors if "ceiling" in name], ("--", ":", "-."), strict=False))
     colours = dict(zip([name for name in predictors if name not in styles], COLOURS * 2, strict=False))
     panels = {
@@ -258,8 +260,8 @@ def distance_figure(scores: xr.Dataset) -> Figure:
                 values,
                 color="#555555" if predictor in styles else colours[predictor],
                 linestyle=styles.get(predictor, "-"),
-                linewidth=2.4 if predictor == "prediction" else 1.3,
-                zorder=3 if predictor == "prediction" else 2,
+                linewidth=2.4 if predictor in runs else 1.3,
+                zorder=3 if predictor in runs else 2,
             )
         axis.axhline(0, color="#999999", linewidth=0.7, zorder=1)
         axis.set_xlabel("distance (Mb)", fontsize=9)

@@ -44,12 +44,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: a heading, paragraphs, then tables, then pictures."""
+    """A part of the page: a heading, paragraphs, then tables, then pictures, then a line that may be copied (a command)."""
 
     title: str
     paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,18 @@ class Page:
         What a reader must know before reading on, such as that all data are simulated.
     sections
         Parts, top to bottom.
+    lead
+        What it comes to, in a few sentences: the first thing that is read.
+    lead_picture
+        Figure below them.
     """
 
     title: str
     subtitle: str
     banners: Sequence[str]
     sections: Sequence[Section]
+    lead: Sequence[str] = ()
+    lead_picture: Picture | None = None
 
 
 _STYLE = """
@@ -88,6 +95,7 @@ th:first-child, td:first-child { text-align: left; }
 table.plain th, table.plain td { text-align: left; } table.plain td { overflow-wrap: anywhere; }
 table.plain td:first-child { white-space: nowrap; color: #56606b; }
 tr.emphasised td { font-weight: 700; } .note, figcaption { color: #56606b; font-size: .88rem; max-width: 90ch; }
+.lead { font-size: 1.12rem; max-width: 72ch; } code { font-size: .84rem; overflow-wrap: anywhere; }
 figure { margin: 1rem 0 1.6rem; } img { max-width: 100%; height: auto; }
 """
 
@@ -118,11 +126,16 @@ def render_page(page: Page) -> str:
         f'<p class="subtitle">{escape(page.subtitle)}</p>',
         *(f'<div class="banner" role="note">{escape(text)}</div>' for text in page.banners),
     ]
+    if page.lead:
+        parts.append(f'<p class="lead">{escape(" ".join(page.lead))}</p>')
+    if page.lead_picture is not None:
+        parts.append(_picture(page.lead_picture))
     for section in page.sections:
         parts.append(f"<section>\n<h2>{escape(section.title)}</h2>")
         parts += [f"<p>{escape(text)}</p>" for text in section.paragraphs]
         parts += [_table(table) for table in section.tables]
         parts += [_picture(picture) for picture in section.pictures]
+        parts += [f'<p class="note"><code>{escape(section.note)}</code></p>'] if section.note else []
         parts.append("</section>")
     parts += ["</body>", "</html>", ""]
     return "\n".join(parts)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import stats
 
 from epizarr.bands import band_on_chromosome
 from epizarr.errors import AssemblyMismatchError, SplitError, StoreError, StoreNotFoundError
-from epizarr.evaluate import evaluate_run, score, write_report
+from epizarr.evaluate import score, write_report
 from epizarr.evaluate.ceilings import TRACK_CEILING
 from epizarr.evaluate.intervals import advantage_notes, interval_note
 from epizarr.evaluate.maps import Maps, open_maps
@@ -36,6 +37,8 @@ from tests._runs import (
 )
 
 GRID = ASSEMBLY.bins(BINSIZE)
+#: What is always scored; the sections have tests of their own.
+evaluate_run = partial(score.evaluate_run, sections=())
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,205 @@
+"""The parts of a report that show the sections of an evaluation: definition, table and curves of each."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from epizarr.evaluate.headlines import run_names
+from epizarr.evaluate.sections import SECTIONS
+from epizarr.report.evaluation_figures import line_styles, lines_figure, peaks_figure
+from epizarr.report.figures import figure_png
+from epizarr.report.html import Picture, Section, Table, format_score
+
+_CALLERS = {"insulation": "Insulation", "topdom": "TopDom", "separation": "TAD separation"}
+
+
+def section_parts(scores: xr.Dataset, command: str) -> list[Section]:
+    """Parts of the sections that have values, in order, each with the ``command`` that gives its numbers again."""
+    definitions = json.loads(scores.attrs.get("definitions", "{}"))
+    parts = []
+    for name, definition in definitions.items():
+        if not any(str(variable).startswith(f"{name}_") for variable in scores.data_vars):
+            continue
+        tables, pictures = _PARTS[name](scores) if name in _PARTS else ([], [])
+        title = SECTIONS[name].title if name in SECTIONS else "Cell-type specificity"
+        again = f"Again: {command} --sections {name}"
+        parts.append(Section(title, [definition], tables, pictures, note=again))
+    return parts
+
+
+def _predictors(scores: xr.Dataset) -> list[str]:
+    return [str(name) for name in scores["predictor"].values]
+
+
+def _rows(names: Sequence[str], columns: Sequence[np.ndarray], digits: Sequence[int]) -> list[list[str]]:
+    """Rows of the predictors that have any of the values."""
+    return [
+        [name, *(_number(float(c[i]), d) for c, d in zip(columns, digits, strict=True))]
+        for i, name in enumerate(names)
+        if not all(np.isnan(c[i]) for c in columns)
+    ]
+
+
+def _number(value: float, digits: int) -> str:
+    return format_score(value, digits) if digits or np.isnan(value) else f"{value:,.0f}"
+
+
+def _figure(scores: xr.Dataset, panels: Any, caption: str, same: dict[str, float] | None = None) -> Picture:
+    styles = line_styles(_predictors(scores), run_names(scores))
+    return Picture(figure_png(lines_figure(panels, styles, same=same)), caption)
+
+
+def _published(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
+    columns = [scores[f"published_mean_{name}"].values for name in ("pearson", "spearman")]
+    columns += [scores[f"mean_{name}"].values for name in ("pearson", "spearman")]
+    table = Table(
+        "",
+        ["predictor", "Pearson, as published", "Spearman, as published", "Pearson, ours", "Spearman, ours"],
+        [row for row in _rows(_predictors(scores), columns, [3] * 4) if row[1] != "n/a" or row[2] != "n/a"],
+        emphasised=range(len(run_names(scores))),
+    )
+    return [table], []
+
+
+def _domains(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
+    names, runs = _predictors(scores), run_names(scores)
+    middle = scores.sizes["window"] // 2
+    tables = []
+    for caller, title in _CALLERS.items():
+        if f"domains_{caller}_pearson" not in scores:
+            continue
+        kinds = ["pearson", "precision", "recall", "f1"] + ["jaccard", "variation"] * (caller != "insulation")
+        labels = ["Pearson", "precision", "recall", "F1"] + ["Jaccard", "variation (bit)"] * (caller != "insulation")
+        values = [scores[f"domains_{caller}_{kind}"].values for kind in kinds]
+        found = scores[f"domains_{caller}_boundaries"].values
+        if caller != "separation":
+            values, found = [v[:, middle] for v in values], found[:, middle]
+            title += f", {int(scores['window'][middle]) / 1e3:g}-kb window"
+        tables.append(
+            Table(
+                title,
+                ["predictor", *labels, "boundaries"],
+                _rows(names, [*values, np.where(np.isnan(values[0]), np.nan, found[1:])], [3] * len(kinds) + [0]),
+                f"The measured map has {found[0]:,.0f} boundaries.",
+                emphasised=range(len(runs)),
+            )
+        )
+    window = scores["window"].values / 1e3
+    panels = {
+        title: (window, dict(zip(names, scores[name].values, strict=True)), "window (kb)")
+        for title, name in (
+            ("Insulation, Pearson", "domains_insulation_pearson"),
+            ("Boundaries, F1", "domains_insulation_f1"),
+            ("TopDom domains, Jaccard", "domains_topdom_jaccard"),
+        )
+    }
+    pictures = [_figure(scores, panels, "Agreement with the measured map by window.")] if len(window) > 1 else []
+    if "domains_ctcf" in scores:
+        share = scores["domains_ctcf"].values[:, middle]
+        tables.append(
+            Table(
+                "Insulation boundaries at CTCF",
+                ["map", "share at CTCF"],
+                [[str(m), f"{v:.0%}"] for m, v in zip(scores["map"].values, share, strict=True) if not np.isnan(v)],
+                f"Of all bins {float(scores['domains_ctcf_chance']):.0%} are as near to a CTCF peak.",
+            )
+        )
+    return tables, pictures
+
+
+def _interactions(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
+    names, runs = _predictors(scores), run_names(scores)
+    tables, panels, same = [], {}, {}
+    for c, criterion in enumerate(scores["criterion"].values):
+        kinds = ("auroc", "aupr", "paper_auroc", "paper_aupr")
+        chance = float(scores["interactions_chance"].values[c])
+        tables.append(
+            Table(
+                str(criterion),
+                ["predictor", "ROC", "PR", "ROC, paper's thresholds", "PR, paper's thresholds"],
+                _rows(names, [scores[f"interactions_{kind}"].values[:, c] for kind in kinds], [3] * 4),
+                f"Chance: ROC 0.5, PR {chance:.3f}.",
+                emphasised=range(len(runs)),
+            )
+        )
+        rates = {
+            n: np.stack([scores[f"interactions_{x}"].values[i, c] for x in ("fallout", "recall")])
+            for i, n in enumerate(names)
+        }
+        precision = {
+            n: np.stack([scores[f"interactions_{x}"].values[i, c] for x in ("recall", "precision")])
+            for i, n in enumerate(names)
+        }
+        title = f"{criterion}: PR over the paper's thresholds"
+        panels[f"{criterion}: ROC over the paper's thresholds"] = (np.zeros(0), rates, "false-positive rate")
+        panels[title] = (np.zeros(0), precision, "recall")
+        same[title] = chance
+        by_distance = dict(zip(names, scores["interactions_distance_auroc"].values[:, c], strict=True))
+        panels[f"{criterion}: ROC by distance"] = (scores["distance"].values / 1e6, by_distance, "distance (Mb)")
+        same[f"{criterion}: ROC by distance"] = 0.5
+    return tables, [_figure(scores, panels, "Finding the interactions of the measured map.", same)]
+
+
+def _loops(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
+    names = [str(name) for name in scores["map"].values]
+    kinds = {"called": 0, "precision": 3, "recall": 3, "aupr": 3, "auroc": 3, "peak_score": 2}
+    rows = _rows(names, [scores[f"loops_{kind}"].values for kind in kinds], list(kinds.values()))
+    table = Table(
+        "",
+        ["map", "called", "precision", "recall", "PR at true loops", "ROC", "aggregate peak"],
+        rows,
+        f"{int(scores['loops_true']):,} true loops; PR of chance: {format_score(float(scores['loops_chance']))}.",
+        emphasised=range(1, 1 + len(run_names(scores))),
+    )
+    peaks = {n: p for n, p in zip(names, scores["loops_peak"].values, strict=True) if not np.isnan(p).all()}
+    if not peaks:
+        return [table], []
+    of = dict(zip(names, scores["loops_peak_score"].values.tolist(), strict=True))
+    picture = figure_png(peaks_figure(peaks, of, int(scores.attrs["binsize"])))
+    return [table], [Picture(picture, "Aggregate peaks: mean observed / expected around the true loops in each map.")]
+
+
+def _similarity(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
+    kinds = ("hicrep", "ssim", "ssim_shuffled")
+    columns = [scores[f"similarity_{kind}"].values for kind in kinds]
+    header = ["predictor", "HiCRep", "SSIM", "SSIM of the map shuffled"]
+    return [Table("", header, _rows(_predictors(scores), columns, [3] * 3), emphasised=[0])], []
+
+
+def _submatrices(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
+    insulation, mse = scores["submatrices_insulation"].values, scores["submatrices_mse"].values
+    middle = [
+        np.array([np.median(row[~np.isnan(row)]) if (~np.isnan(row)).any() else np.nan for row in values])
+        for values in (insulation, mse)
+    ]
+    number = (~np.isnan(insulation)).sum(axis=1).astype(np.float64)
+    columns = [middle[1], middle[0], scores["submatrices_share"].values, np.where(number > 0, number, np.nan)]
+    table = Table(
+        "",
+        ["predictor", "median MSE", "median insulation r", "share with r > 0.5", "submatrices"],
+        _rows(_predictors(scores), columns, [4, 3, 3, 0]),
+        emphasised=range(len(run_names(scores))),
+    )
+    return [table], []
+
+
+def _specificity(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
+    kinds = ("skill", "identified", "mean_difference")
+    columns = [scores[f"specificity_{kind}"].values for kind in kinds]
+    header = ["predictor", "skill over copying", "identified", "difference, Pearson"]
+    emphasised = range(len(run_names(scores)))
+    return [Table("", header, _rows(_predictors(scores), columns, [3] * 3), emphasised=emphasised)], []
+
+
+_PARTS: dict[str, Callable[[xr.Dataset], tuple[list[Table], list[Picture]]]] = {
+    "published": _published,
+    "domains": _domains,
+    "interactions": _interactions,
+    "loops": _loops,
+    "similarity": _similarity,
+    "submatrices": _submatrices,
+    "specificity": _specificity,
+}

@@ -1,0 +1,182 @@
+"""Figures of an evaluation's sections: headline scores, curves, scores by window, and aggregate peaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from epizarr.report.figures import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DPI = 130
+
+
+def line_styles(predictors: Sequence[str], runs: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour, line and width of each predictor, the same in every figure: runs thick, ceilings grey and broken."""
+    ceilings = [name for name in predictors if "ceiling" in name]
+    broken = dict(zip(ceilings, ("--", ":", "-."), strict=False))
+    colours = dict(zip([name for name in predictors if name not in broken], COLOURS * 2, strict=False))
+    return {
+        name: {
+            "color": colours.get(name, "#555555"),
+            "linestyle": broken.get(name, "-"),
+            "linewidth": 2.4 if name in runs else 1.3,
+            "zorder": 3 if name in runs else 2,
+        }
+        for name in predictors
+    }
+
+
+def headline_figure(
+    predictors: Sequence[str],
+    runs: Sequence[str],
+    labels: Sequence[str],
+    values: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    chance: Sequence[float],
+) -> Figure:
+    """Draw a row a score, a point a predictor, with its interval.
+
+    Parameters
+    ----------
+    predictors, runs
+        Names, and which of them are predictions: drawn larger.
+    labels
+        A score each.
+    values, low, high
+        (score, predictor); NaN is not drawn.
+    chance
+        Of each score, drawn as a short grey line; NaN for none.
+    """
+    from matplotlib.figure import Figure
+
+    height = 1.05 + 0.42 * len(labels)
+    figure = Figure(figsize=(10.0, height), dpi=_DPI)
+    axis = figure.add_subplot()
+    styles = line_styles(predictors, runs)
+    handles: dict[str, Any] = {}
+    for row in range(len(labels)):
+        axis.axhline(row, color="#eef0f2", linewidth=9, zorder=0)
+        if not np.isnan(chance[row]):
+            handles["chance"] = axis.vlines(chance[row], row - 0.3, row + 0.3, color="#9aa3ad", linewidth=2, zorder=1)
+        for index, name in enumerate(predictors):
+            value, style = values[row, index], styles[name]
+            if np.isnan(value):
+                continue
+            shown = max(value, -0.25)
+            if not np.isnan(low[row, index]):
+                ends = np.clip([low[row, index], high[row, index]], -0.25, 1.02)
+                axis.hlines(row, *ends, color=style["color"], linewidth=2 if name in runs else 1, zorder=2)
+            handles[name] = axis.scatter(
+                shown, row, s=95 if name in runs else 42, color=style["color"], zorder=style["zorder"] + 1,
+                marker="D" if "ceiling" in name else "o" if shown == value else "<", edgecolor="white", linewidth=0.7,
+            )  # fmt: skip
+    axis.set_yticks(range(len(labels)), labels, fontsize=10)
+    axis.invert_yaxis()
+    axis.set_xlim(-0.27, 1.04)
+    axis.axvline(0, color="#c3c8ce", linewidth=0.8, zorder=1)
+    axis.tick_params(axis="y", length=0)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    order = [name for name in (*predictors, "chance") if name in handles]
+    figure.legend(
+        [handles[name] for name in order],
+        order,
+        loc="lower center",
+        ncols=5,
+        frameon=False,
+        fontsize=9,
+        scatterpoints=1,
+    )
+    figure.subplots_adjust(left=0.27, right=0.985, top=1 - 0.12 / height, bottom=0.75 / height)
+    return figure
+
+
+def lines_figure(
+    panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray], str]],
+    styles: Mapping[str, Mapping[str, Any]],
+    *,
+    same: Mapping[str, float] | None = None,
+) -> Figure:
+    """Draw panels of lines side by side, three a row.
+
+    Parameters
+    ----------
+    panels
+        By title: x (point), or x by name where lines have their own in a 2-row array; lines by predictor; label of x.
+    styles
+        From :func:`line_styles`.
+    same
+        Height of a grey line across a panel, by title: what chance gives.
+    """
+    from matplotlib.figure import Figure
+
+    n_rows = -(-len(panels) // 3)
+    figure = Figure(figsize=(10.0, 3.0 * n_rows + 0.5), dpi=_DPI)
+    handles: dict[str, Any] = {}
+    for index, (title, (x, lines, label)) in enumerate(panels.items()):
+        axis = figure.add_subplot(n_rows, 3, index + 1)
+        for name, values in lines.items():
+            at, y = (values[0], values[1]) if values.ndim == 2 else (x, values)
+            if not np.isnan(y).all():
+                marker = "o" if len(y) <= 8 else ""
+                (handles[name],) = axis.plot(at, y, marker=marker, markersize=4, **styles[name])
+        if same and title in same:
+            handles["chance"] = axis.axhline(same[title], color="#9aa3ad", linewidth=2, zorder=1)
+        _dress(axis, title, label)
+    order = [name for name in (*styles, "chance") if name in handles]
+    figure.legend([handles[n] for n in order], order, loc="lower center", ncols=5, frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0.5 / (3.0 * n_rows + 0.5), 1, 1))
+    return figure
+
+
+def _dress(axis: Axes, title: str, label: str) -> None:
+    axis.set_title(title, fontsize=9.5, loc="left")
+    axis.set_xlabel(label, fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.grid(color="#e6e8eb", linewidth=0.7)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def peaks_figure(peaks: Mapping[str, np.ndarray], scores: Mapping[str, float], binsize: int) -> Figure:
+    """Draw aggregate peaks side by side on one colour scale.
+
+    Parameters
+    ----------
+    peaks
+        Mean observed / expected around loops by map, (2h + 1, 2h + 1), rows by the first bin.
+    scores
+        Of each map, written above it.
+    binsize
+        Bin width in bp.
+    """
+    from matplotlib.colors import TwoSlopeNorm
+    from matplotlib.figure import Figure
+
+    columns = min(len(peaks), 5)
+    n_rows = -(-len(peaks) // columns)
+    figure = Figure(figsize=(10.0, 2.35 * n_rows), dpi=_DPI, layout="constrained")
+    first = next(iter(peaks.values()))
+    highest = max(float(np.nanmax(first)), 1.2)
+    norm = TwoSlopeNorm(1.0, 1.0 / highest, highest)
+    reach = (first.shape[0] // 2 + 0.5) * binsize / 1e3
+    axes = []
+    for index, (name, peak) in enumerate(peaks.items()):
+        axis = figure.add_subplot(n_rows, columns, index + 1)
+        axes.append(axis)
+        image = axis.imshow(
+            peak, cmap="RdBu_r", norm=norm, extent=(-reach, reach, reach, -reach), interpolation="nearest"
+        )
+        axis.set_title(f"{name}\nscore {scores[name]:.2f}", fontsize=9, loc="left")
+        axis.tick_params(labelsize=7)
+        axis.set_xlabel("kb", fontsize=8)
+    bar = figure.colorbar(image, ax=axes, shrink=0.85)
+    bar.set_label("observed / expected", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    return figure
