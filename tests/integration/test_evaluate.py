@@ -421,7 +421,7 @@ def test_write_report__says_where_the_numbers_come_from(report, store):
 
 
 def test_write_report__holds_its_pictures(report):
-    assert report.count("data:image/png;base64,") == 2
+    assert report.count("data:image/png;base64,") == 3
     assert "http" not in report
 
 
