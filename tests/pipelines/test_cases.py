@@ -94,6 +94,7 @@ def write_inputs(folder, world, own, around, middle):
         table.to_csv(folder / f"{name}.txt", sep="\t", header=False, index=False)
 
 
+@pytest.mark.slow
 def test_cases__a_boundary_and_all_sites_between_two_genes_removed(study, made, locus, tmp_path, monkeypatch, capsys):
     (store, checkpoint), (world, own, around, middle) = made, locus
     case = boundary_case(study, own)
@@ -143,6 +144,7 @@ def test_cases__a_boundary_and_all_sites_between_two_genes_removed(study, made, 
     assert "boundary:sim2" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_cases__two_cell_types_beside_the_contacts_of_the_store(study, made, tmp_path):
     store, checkpoint = made
     states = (study.State("SIM1"), study.State("SIM2", cell=1))
@@ -205,6 +207,7 @@ def test_cases__places_that_the_paper_does_not_give_are_left_out_or_asked_for(st
     assert settled.target == "rectangle:chr1:5000000-5300000:chr1:5000000-5300000"
 
 
+@pytest.mark.slow
 def test_cases__says_at_once_what_the_store_lacks(study, made, tmp_path, capsys):
     store, checkpoint = made
     with pytest.raises(SystemExit) as end:
