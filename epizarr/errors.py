@@ -61,6 +61,10 @@ class TransformError(EpizarrError, ValueError):
     """A transform is unknown, not fitted, has no inverse, or cannot be applied to these values."""
 
 
+class LiftoverError(EpizarrError, ValueError):
+    """A position, region or map has no counterpart in another assembly."""
+
+
 class PerturbationError(EpizarrError, ValueError):
     """An edit of tracks cannot be read, or cannot be made on these tracks."""
 

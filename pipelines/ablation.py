@@ -5,6 +5,10 @@ paper's ablation), and one network trained with *track dropout* (``training.trac
 (``epizarr predict --without``). With all five tracks, the LSTMs are compared with the other cores. Beside each score stand
 those of the baselines from the same subset. A subset with a track that the store lacks is left out, which is said.
 
+The two ways stand beside each other in one table (the paper's Fig. 5A). Then each network attributes one target (``--target``, by
+default the strongest measured boundary of the test regions) to its tracks: which of them take the place of one that is gone (the
+paper's Fig. 5B).
+
 ``.venv/bin/python pipelines/ablation.py --out ablation`` runs it; EPIZARR_SHARED names the folder that holds the reference data.
 Commands are printed before they run, and a second run with the same folder goes on where the first was stopped.
 """
@@ -17,12 +21,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
 import epizarr as ez
 from epizarr.cli import run_each
+from epizarr.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_TYPE, BINSIZE = "GM12878", 10_000
@@ -46,6 +52,8 @@ CORES = {
     "transformer": ("network.core=transformer",),
 }
 PREDICTORS = ("prediction", "ridge", "CTCF insulation")
+#: Window of the insulation score, and distance of a default target from the ends of its region.
+WINDOW_BP, MARGIN_BP = 200_000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,124 @@ def plot(results: xr.Dataset) -> Figure:
     return figure
 
 
+def beside(results: xr.Dataset) -> pd.DataFrame:
+    """One row a subset: Pearson of the prediction, retrained and by track dropout, and what dropout lacks."""
+    pearson = results["pearson"].sel(predictor=PREDICTORS[0]).to_series()
+    found = pd.DataFrame(
+        {
+            "way": [VARIANTS[name].way for name in pearson.index],
+            "tracks": [" ".join(VARIANTS[name].tracks) for name in pearson.index],
+            "Pearson": pearson.values,
+        }
+    )
+    table = found[found["way"] != "core"].pivot_table(index="tracks", columns="way", values="Pearson", sort=False)
+    table = table.reindex(columns=["retrained", "track dropout"])
+    return table.assign(difference=table["track dropout"] - table["retrained"]).reset_index()
+
+
+def strongest_boundary(store: Path, cell_type: str, regions: Sequence[str]) -> str:
+    """Attribution target at the measured boundary of these regions whose insulation stands out most, off their ends.
+
+    Raises
+    ------
+    ConfigError
+        If the measured map has no boundary there.
+    """
+    contacts = ez.open_contacts(store, cell_type, BINSIZE)["ice"]
+    found = ez.insulation_boundaries(ez.insulation(contacts, WINDOW_BP, regions=list(regions), threshold=0.1))
+    margin = min(MARGIN_BP, min(ez.select(contacts, region).sizes["bin"] for region in regions) * BINSIZE // 4)
+    ends = [ez.grid_of(contacts).assembly.region(region) for region in regions]
+    inside = [
+        any(r.chrom == row.chrom and r.start + margin <= row.start and row.end <= r.end - margin for r in ends)
+        for row in found.itertuples()
+    ]
+    found = found[inside]
+    if found.empty:
+        raise ConfigError(f"ablation: {cell_type} has no measured boundary in {', '.join(regions)}; give --target.")
+    best = found.loc[found["strength"].idxmax()]
+    return f"boundary:{best['chrom']}:{best['start']}-{best['end']}"
+
+
+def run_dir_of(out: Path, name: str) -> Path:
+    """Folder of the training behind a variant; those with track dropout share one."""
+    return out / ("dropout" if VARIANTS[name].way == "track dropout" else name)
+
+
+def attribute(store: Path, out: Path, names: Sequence[str], target: str, cell_type: str = CELL_TYPE) -> xr.Dataset:
+    """Attribution of one target by each variant (integrated gradients against zero), kept in ``out/attributions.zarr``.
+
+    Returns
+    -------
+    ``share`` (variant, track): share of the absolute attribution; NaN for a track that the variant does not predict from.
+    ``attribution`` (variant, track, bin): summed over each contact bin of the stretch that any variant reaches.
+    """
+    found = []
+    for name in names:
+        run = f"{name}-{target.replace(':', '-')}"
+        there = ez.load_checkpoint(run_dir_of(out, name) / "best").tracks
+        without = [track for track in there if track not in VARIANTS[name].tracks]
+        if VARIANTS[name].way != "track dropout":
+            without = []  # it has been trained on zeros there
+        home = out / "attributions.zarr"
+        ez.attribute_contacts(
+            store,
+            run_dir_of(out, name) / "best",
+            cell_type=cell_type,
+            targets=[target],
+            run=run,
+            without=without,
+            out=home,
+        )
+        ds = ez.open_attribution(home, cell_type, run)
+        fine = BINSIZE // int(ds.attrs["binsize"])
+        chrom = target.split(":")[1]
+        first, end = ez.grid_of(ds).chrom_extent(chrom)
+        values = ds["attribution"].isel(target=0, bin=slice(first, end)).load()
+        size = np.abs(values).sum("bin").where(values["track"].isin(list(VARIANTS[name].tracks)))
+        starts = np.arange(0, end - first, fine)
+        coarse = np.add.reduceat(np.nan_to_num(values.values), starts, axis=1)
+        found.append(
+            xr.Dataset(
+                {"share": ("track", (size / size.sum()).values), "attribution": (("track", "bin"), coarse)},
+                coords={"track": values["track"].values.astype(str), "start": ("bin", starts // fine * BINSIZE)},
+            ).reindex(track=list(ALL_TRACKS))
+        )
+    dim = pd.Index(list(names), name="variant")
+    shares = xr.concat(found, dim=dim, coords="minimal", compat="override", join="exact")
+    reached = np.flatnonzero((np.nan_to_num(shares["attribution"].values) != 0).any((0, 1)))
+    kept = shares.isel(bin=slice(int(reached[0]), int(reached[-1]) + 1)).dropna("track", how="all", subset=["share"])
+    return kept.assign_attrs(target=target)
+
+
+def plot_attribution(shares: xr.Dataset) -> Figure:
+    """Shares of the tracks in each variant's attribution, and where along the genome the attribution lies; one row a variant."""
+    names, tracks = shares["variant"].values.tolist(), shares["track"].values.tolist()
+    figure = Figure(figsize=(11.0, 1.6 + 0.55 * len(names)), layout="constrained")
+    axes = figure.subplots(len(names), 2, sharex="col", squeeze=False, width_ratios=[1, 2.4])
+    edges = np.append(shares["start"].values, shares["start"].values[-1] + BINSIZE) / 1e6
+    for (bar, along), name in zip(axes, names, strict=True):
+        left = 0.0
+        one = shares.sel(variant=name)
+        size = float(np.abs(one["attribution"]).max()) or 1.0
+        for colour, track in enumerate(tracks):
+            share = float(np.nan_to_num(one["share"].sel(track=track)))
+            bar.barh(0, share, left=left, color=f"C{colour}", label=track)
+            left += share
+            values = np.nan_to_num(one["attribution"].sel(track=track).values) / size
+            along.stairs(values, edges, color=f"C{colour}", linewidth=0.9)
+        bar.set_yticks([0], [name])
+        bar.set_xlim(0, 1)
+        along.axhline(0, color="#999999", linewidth=0.5)
+        along.set(ylim=(-1.05, 1.05), yticks=[])
+    place = shares.attrs["target"].split(":")
+    axes[-1, 0].set_xlabel("share of the absolute attribution")
+    axes[-1, 1].set_xlabel(f"{place[1]} (Mb); each row over its own largest")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(tracks), frameon=False)
+    figure.suptitle(f"Attribution of {shares.attrs['target']}", fontsize=9)
+    return figure
+
+
 def possible(names: Sequence[str], there: Collection[str]) -> list[str]:
     """Those of the variants that need no other tracks than are there."""
     return [name for name in names if set(VARIANTS[name].tracks) <= set(there)]
@@ -156,11 +282,11 @@ def steps(
     commands: dict[tuple[str, ...], None] = {}  # a set that keeps the order
     for variant in (VARIANTS[name] for name in names):
         if variant.way == "track dropout":
-            run_dir, known = out / "dropout", [track for track in ALL_TRACKS if track in there]
+            run_dir, known = run_dir_of(out, variant.name), [track for track in ALL_TRACKS if track in there]
             tracks = (f"data.tracks={known}",)
             without = [word for track in known if track not in variant.tracks for word in ("--without", track)]
         else:
-            run_dir, known = out / variant.name, list(dict.fromkeys((*FIVE, *variant.tracks)))
+            run_dir, known = run_dir_of(out, variant.name), list(dict.fromkeys((*FIVE, *variant.tracks)))
             zeroed = [track for track in known if track not in variant.tracks]
             tracks, without = (f"data.tracks={known}", f"data.zeroed_tracks={zeroed}"), []
         overrides = [word for text in (*tracks, *variant.settings, *settings) for word in ("--set", text)]
@@ -179,6 +305,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("ablation"), help="folder for everything")
     names = list(VARIANTS)
     parser.add_argument("--variants", nargs="+", default=names, choices=names, help="rows of the table")
+    parser.add_argument("--target", help="what each network attributes, such as boundary:chr21:44,000,000-44,010,000")
     parser.add_argument("--epochs", type=int, help="epochs of each training, by default those of chr21.toml")
     options = parser.parse_args()
     shared = Path(os.environ.get("EPIZARR_SHARED", ROOT / ".." / "shared"))
@@ -195,11 +322,19 @@ def main() -> None:
     results = compute(store, chosen)
     print(f"\n{results.attrs['regions']}. {results.attrs['notes']}")
     print(summary(results).round(4).to_string(index=False))
+    print("\nMean Pearson per distance, retrained beside track dropout:")
+    print(beside(results).round(4).to_string(index=False))
     for name in (name for name in options.variants if name not in chosen):
         lacking = [track for track in VARIANTS[name].tracks if track not in there]
         print(f"{name}: left out, the store has no track {', '.join(lacking)}.")
     plot(results).savefig(options.out / "ablation.png", dpi=150)
-    print(f"Figure: {options.out / 'ablation.png'}")
+    test = json.loads(ez.open_evaluation(store, CELL_TYPE, chosen[0], BINSIZE).attrs["regions"])
+    target = options.target or strongest_boundary(store, CELL_TYPE, test)
+    shares = attribute(store, options.out, chosen, target)
+    print(f"\nShare of the absolute attribution of {target}:")
+    print(shares["share"].to_pandas().round(3).to_string(na_rep=""))
+    plot_attribution(shares).savefig(options.out / "attribution.png", dpi=150)
+    print(f"Figures: {options.out / 'ablation.png'}, {options.out / 'attribution.png'}")
 
 
 if __name__ == "__main__":

@@ -102,12 +102,19 @@ def plan_prediction(
             f"there is no prediction in units of {checkpoint.target_variable!r}."
         )
     assembly = store_assembly(store)
-    if assembly.name != checkpoint.assembly:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.path} was trained on assembly {checkpoint.assembly!r}; {store} holds {assembly.name!r}. "
-            "Ingest the tracks on the assembly of the checkpoint."
+    if assembly.name == checkpoint.assembly:
+        _check_chroms(store, assembly, checkpoint)
+    else:
+        # The tracks of another genome are as good as those of the same one: the paper predicts mouse with a human network.
+        _LOG.warning(
+            "checkpoint %s was trained on assembly %r, and %s holds %r: it is predicted in the coordinates of %r, and nothing is "
+            "said of regions seen in training",
+            checkpoint.path,
+            checkpoint.assembly,
+            store,
+            assembly.name,
+            assembly.name,
         )
-    _check_chroms(store, assembly, checkpoint)
     tracks = open_tracks(store, cell_type, checkpoint.track_binsize)
     there = [str(name) for name in tracks["track"].values]
     chosen = choose_tracks(
@@ -241,7 +248,10 @@ def _track_shifts(
     """How far each track that is read lies from training, where the checkpoint says what was there.
 
     Both are read in the training regions, as far as the store has their chromosomes: elsewhere the genome differs, not the assay.
+    On another assembly there are none.
     """
+    if assembly.name != checkpoint.assembly:
+        return {}
     grid = assembly.bins(checkpoint.track_binsize)
     regions = [text for text in checkpoint.trained_on["splits"]["train"] if text.partition(":")[0] in assembly]
     extents = [grid.region_extent(assembly.region(text)) for text in regions]

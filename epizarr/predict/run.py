@@ -164,8 +164,9 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
     Raises
     ------
     CheckpointError
-        If the checkpoint is of another assembly (by its name, or by the length of a chromosome), or the cell type lacks
-        tracks that it needs, or the checkpoints of an ensemble are not of one kind.
+        If the checkpoint is of another assembly under the store's name (by the length of a chromosome), or the cell type lacks
+        tracks that it needs, or the checkpoints of an ensemble are not of one kind. An assembly of another name, such as another
+        species, is predicted and warned of.
     CalibrationError
         If ``calibration`` was fitted on another predictor.
     ConfigError

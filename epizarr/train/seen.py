@@ -15,7 +15,8 @@ def seen_in_training(card: ModelCard, assembly: Assembly, cell_type: str, region
     card
         Of the network; what counts is ``trained_on``.
     assembly
-        Genome of the prediction. Regions of training on chromosomes that it does not have are passed over.
+        Genome of the prediction. Regions of training on chromosomes that it does not have are passed over, and all of them where
+        the network was trained on another assembly.
     cell_type
         Cell type that is predicted.
     regions
@@ -29,7 +30,8 @@ def seen_in_training(card: ModelCard, assembly: Assembly, cell_type: str, region
     names = [str(name) for name in card.trained_on["cell_types"]]
     sentences = []
     for split, what in (("train", "training"), ("validation", "the choice of the checkpoint")):
-        seen = _overlapping(assembly, card.trained_on["splits"].get(split, ()), predicted)
+        trained = card.trained_on["splits"].get(split, ()) if card.assembly == assembly.name else ()
+        seen = _overlapping(assembly, trained, predicted)
         if seen:
             listed = ", ".join(map(str, seen[:3])) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
             sentences.append(

@@ -238,12 +238,19 @@ def test_predict__lists_missing_tracks(made, tmp_path):
         predict_contacts(store, made[1], cell_type="B")
 
 
-def test_predict__refuses_another_assembly(store, checkpoint, tmp_path):
+def test_predict__takes_another_assembly_and_says_so(store, checkpoint, tmp_path, caplog):
     card = json.loads((checkpoint / "checkpoint.json").read_text())
     other = Path(shutil.copytree(checkpoint.resolve(), tmp_path / "OTHER" / "best"))
-    (other / "checkpoint.json").write_text(json.dumps({**card, "assembly": "hg19"}))
-    with pytest.raises(CheckpointError, match="'hg19'"):
-        predict_contacts(store, other, cell_type="B")
+    (other / "checkpoint.json").write_text(json.dumps({**card, "assembly": "hg19", "chrom_lengths": {"chr1": 7}}))
+    predict_contacts(store, other, cell_type="B", regions=["chr1:0-300,000"])
+    assert "was trained on assembly 'hg19'" in caplog.text
+    assert "overlaps" not in caplog.text  # hg19's chr1 is another one
+    assert "track_shift" not in open_prediction(store, "B", "OTHER", BINSIZE).attrs
+    caplog.clear()
+    predict_contacts(store, checkpoint, cell_type="B", regions=["chr1:0-300,000"], run="same")
+    assert "seen in training" in caplog.text
+    same = open_prediction(store, "B", "same", BINSIZE).contact
+    np.testing.assert_array_equal(open_prediction(store, "B", "OTHER", BINSIZE).contact, same)
 
 
 @pytest.mark.parametrize("chrom_lengths", [{"chr1": 4_700_449}, {"chr1": 4_700_450, "chr3": 1}])

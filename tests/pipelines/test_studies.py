@@ -174,6 +174,19 @@ def test_ablation__scores_are_those_of_the_commands(scored, tmp_path):
     assert study.summary(results)["variant"].tolist() == names
     assert "SIMULATED" in results.attrs["notes"]
     assert "missing" not in results.attrs["notes"]  # of some variants only
+    table = study.beside(results)
+    assert table["tracks"].tolist() == [" ".join(study.SUBSETS["no-ctcf"])]
+    pearson = results.pearson.sel(predictor="prediction").to_series()
+    assert table.loc[0, ["retrained", "track dropout"]].tolist() == pearson[["no-ctcf", "no-ctcf-dropout"]].tolist()
+    assert table["difference"][0] == pearson["no-ctcf-dropout"] - pearson["no-ctcf"]
+    target = study.strongest_boundary(Path(scored), "SIM1", ["sim2"])
+    shares = study.attribute(Path(scored), tmp_path, names, target, "SIM1")
+    assert shares["variant"].values.tolist() == names
+    np.testing.assert_allclose(shares["share"].sum("track"), 1)
+    # What a network does not predict from makes nothing of its contacts.
+    assert shares["share"].sel(track="CTCF").isnull().values.tolist() == [True, True, False]
+    assert float(np.abs(shares["attribution"].sel(variant=names[:2], track="CTCF")).sum()) == 0
+    study.plot_attribution(shares).savefig(tmp_path / "attribution.png")
     study.plot(results).savefig(tmp_path / "ablation.png")
     assert run(commands[0]) == run(commands[1]) == run(commands[2]) == 0  # a second run has nothing to do
 
