@@ -20,6 +20,7 @@ from epizarr.cli import (
     predict,
     prefetch,
     qc,
+    screen,
     simulate,
     tracks,
     train,
@@ -81,6 +82,7 @@ for module in (
     calibrate,
     attribute,
     perturb,
+    screen,
     tracks,
 ):
     module.register(app)
