@@ -34,8 +34,8 @@ def command(
     edit: Annotated[
         str,
         typer.Option(
-            help="What to do at each interval: mask, mask:CTCF+RAD21:to=background, scale:*:factor=0.5, copy:DNase:from=CELLTYPE, "
-            "insert:CTCF:height=9. Without tracks: those of --peaks FILE@TRACKS, or all."
+            help="What to do at each interval: mask, mask:CTCF+RAD21:to=background, scale:*:factor=0.5, copy:*:from=CELLTYPE, "
+            "insert:CTCF:height=9. Without tracks: those of FILE@TRACKS, or all."
         ),
     ],
     output: Annotated[

@@ -177,7 +177,7 @@ class _FreePlaces:
         self._n_barred = _sums_before(self._barred.astype(np.int64))
 
     def draw(self, start: int, end: int, rng: np.random.Generator) -> int | None:
-        """Start (bp) of a free interval as wide as ``[start, end)`` and as far behind a track bin's start; None if there is none."""
+        """Start (bp) of a free interval as wide as ``[start, end)``, as far behind a track bin's start; None if there is none."""
         shift = start % self.binsize
         n_bins = -(-(shift + end - start) // self.binsize)
         n_places = len(self._barred) - n_bins + 1

@@ -134,6 +134,7 @@ def test_run__debug_lets_the_error_through(tmp_path):
         "import-weights",
         "predict",
         "perturb",
+        "screen",
         "attribute",
         "evaluate",
     ],

@@ -9,12 +9,13 @@ import pytest
 from scipy import stats
 
 import epizarr as ez
+from epizarr.cli import run
 from epizarr.errors import MemoryBoundError, PerturbationError, StoreError
 from epizarr.genome import Region
 from epizarr.io.places import place_of
 from epizarr.io.store import open_screen, open_tracks, store_assembly
 from epizarr.nn import NetworkConfig
-from epizarr.perturb import Copy, Insert, Mask, Scale, apply_edits, with_linked_tracks
+from epizarr.perturb import Copy, Insert, Mask, Scale, apply_edits
 from epizarr.perturbed import open_locus, perturbed_bands
 from epizarr.perturbed.locus import read_stretch
 from epizarr.predict.plan import plan_prediction
@@ -22,7 +23,7 @@ from epizarr.screen import SCORES, block, screen_contacts, screen_table, screen_
 from epizarr.screen.scores import view_margin
 from epizarr.screen.sites import null_sites, tile_sites
 from epizarr.train.checkpoint import load_checkpoint
-from tests._runs import ASSEMBLY, BINSIZE, N_DIAGONALS, TRACK_BINSIZE, write_checkpoint, write_store
+from tests._runs import ASSEMBLY, BINSIZE, N_DIAGONALS, write_checkpoint, write_store
 
 RUN = {"cell_type": "B", "tile_bins": 60, "overlap_bins": 15}
 #: Chromosome ends, partial track bins, a hole, neighbours, one wider than a tile, one that is a whole short chromosome.
@@ -241,7 +242,8 @@ def test_screen__writes_group_table_and_figure_and_resumes(made, tmp_path):
     assert json.loads(ds.attrs["null"]) == {"draws": 1, "seed": 0}
     assert [str(s) for s in ds["score"].values] == list(SCORES)
     assert [
-        (ASSEMBLY.chrom_names[c], a, b) for c, a, b in zip(*(ds[n].values for n in ("chrom", "start", "end")))
+        (ASSEMBLY.chrom_names[c], a, b)
+        for c, a, b in zip(*(ds[n].values for n in ("chrom", "start", "end")), strict=True)
     ] == PLACES
     assert "difference" not in ds
     table = pd.read_csv(tmp_path / "report/screen.tsv", sep="\t")
@@ -279,6 +281,37 @@ def test_screen__of_tiles_covers_the_region(made, tmp_path):
     assert (ds["null_start"] >= 100_000).all()
 
 
+def test_screen_command__ranks_and_says_where_it_wrote(made, tmp_path, capsys):
+    store, checkpoint, peaks = made
+    out, folder = tmp_path / "o", tmp_path / "report"
+    words = ["screen", str(store), "--checkpoint", str(checkpoint), "--cell-type", "B", "--peaks", f"{peaks}@CTCF"]
+    words += [
+        "--edit",
+        "mask",
+        "--region",
+        "chr2",
+        "--region",
+        "chr3",
+        "--out",
+        str(out),
+        "-o",
+        str(folder),
+        "--threads",
+        "1",
+    ]
+    assert run([*words, "--bands", "--null-draws", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "peak_7" in printed
+    assert "mask-CTCF" in printed
+    assert (folder / "screen.tsv").is_file()
+    ds = open_screen(out, "B", "mask-CTCF", BINSIZE)
+    assert ds.sizes["perturbation"] == 4
+    assert "difference" in ds
+    assert np.bincount(ds["null_of"].values).max() == 2
+    assert run([*words[:9], "--edit", "delete", "-o", str(folder)]) != 0
+    assert "moves sequence" in capsys.readouterr().err
+
+
 def test_screen__refuses_before_it_writes(made, tmp_path):
     store, checkpoint, peaks = made
     call = {"out": tmp_path / "o", "edit": "mask", "peaks": peaks, **RUN}
@@ -305,8 +338,3 @@ def test_screen_task_bytes__published_networks_fit_the_default():
     for network in (NetworkConfig.published_10kb(), NetworkConfig.published_5kb()):
         tiles = {"tile_bins": 200, "overlap_bins": 75, "batch_size": 32, "widest_bins": 2}
         assert 2**29 < screen_task_bytes(network, **tiles) < 2**32
-    assert TRACK_BINSIZE == 100
-    assert with_linked_tracks([Mask(("CTCF",), Region("chr1", 0, 1))], {"CTCF": ["DNase"]})[0].tracks == (
-        "CTCF",
-        "DNase",
-    )
