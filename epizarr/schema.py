@@ -476,7 +476,7 @@ SCREENS = Group(
             "mean and largest |change| on the network's scale, change of log2 insulation, boundary lost (-1) or gained (1)",
             "score's own",
             "the edit changes nothing",
-            "the edit cannot be made there, or the target has no insulation",
+            "the edit cannot be made there; of insulation and boundary: no contact across the interval, or none of this target",
             required=True,
         ),
         Variable(
