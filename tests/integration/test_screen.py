@@ -193,7 +193,7 @@ def test_screen__p_values_of_places_without_signal_are_uniform(made, tmp_path):
     assert stats.kstest(p, "uniform").pvalue > 0.01
     assert (ds["q_value"].sel(score="mean_abs_change") > 0.05).all()
     # A real edit in their place is told from them.
-    screen_contacts(store, checkpoint, out=tmp_path / "p", **call | {"edit": "insert:CTCF:height=100"})
+    screen_contacts(store, checkpoint, out=tmp_path / "p", **call | {"edit": "insert:CTCF:height=100", "null_draws": 0})
     null = open_screen(tmp_path / "o", "B", "x", BINSIZE)["null_effect"].values[:, 0]
     assert np.median(open_screen(tmp_path / "p", "B", "x", BINSIZE)["effect"].values[:, 0]) > np.max(null)
 
