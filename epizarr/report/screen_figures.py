@@ -75,11 +75,14 @@ def screen_figure(table: pd.DataFrame, assembly: Assembly, *, null_mean: np.ndar
         )
     top = table["mean_abs_change"].max()
     above.set_ylim(0, 1.22 * top if top > 0 else 1)
-    for place in range(min(_N_NAMED, len(table))):
-        if table["mean_abs_change"].iloc[place] > 0:
+    named: list[float] = []
+    least = 0.06 * (np.ptp(x) or 1.0)  # names side by side would overlap
+    for place, height in enumerate(table["mean_abs_change"].tolist()):
+        if height > 0 and len(named) < _N_NAMED and all(abs(x[place] - other) > least for other in named):
+            named.append(float(x[place]))
             above.annotate(
                 str(table["name"].iloc[place]),
-                (x[place], table["mean_abs_change"].iloc[place]),
+                (x[place], height),
                 xytext=(0, 4),
                 textcoords="offset points",
                 ha="center",
