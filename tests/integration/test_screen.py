@@ -261,7 +261,7 @@ def test_screen__writes_group_table_and_figure_and_resumes(made, tmp_path):
         screen_contacts(store, checkpoint, **call | {"bands": True})
     screen_contacts(store, checkpoint, **call | {"seed": 1, "overwrite": True})
     anew = ez.open_screen(tmp_path / "o", "B", "mask-CTCF", BINSIZE).load()
-    assert np.array_equal(anew["effect"], ds["effect"])
+    np.testing.assert_allclose(anew["effect"], ds["effect"], rtol=1e-3, atol=1e-7)  # in other batches
     assert not np.array_equal(anew["null_start"], ds["null_start"])
 
 
