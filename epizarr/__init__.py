@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         open_evaluation,
         open_perturbation,
         open_prediction,
+        open_screen,
         open_tracks,
         select,
     )
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from epizarr.report.figures import contact_figure, distance_figure
     from epizarr.report.uncertainty_figures import uncertainty_figure
     from epizarr.report.variables import variables_figure
+    from epizarr.screen import screen_contacts, screen_table
     from epizarr.simulate import open_truth, write_genome
     from epizarr.train import load_checkpoint, load_config, train_model
     from epizarr.view.figure import region_figure
@@ -67,6 +69,7 @@ _PUBLIC = {
     "open_prediction": "epizarr.io.store",
     "open_evaluation": "epizarr.io.store",
     "open_perturbation": "epizarr.io.store",
+    "open_screen": "epizarr.io.store",
     "open_attribution": "epizarr.io.store",
     "grid_of": "epizarr.io.store",
     "select": "epizarr.io.store",
@@ -85,6 +88,8 @@ _PUBLIC = {
     "perturb_contacts": "epizarr.perturbed",
     "attribute_contacts": "epizarr.attribute",
     "import_map": "epizarr.map_import",
+    "screen_contacts": "epizarr.screen",
+    "screen_table": "epizarr.screen",
     "evaluate_run": "epizarr.evaluate",
     "write_report": "epizarr.evaluate",
     "realism_scores": "epizarr.evaluate",

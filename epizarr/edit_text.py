@@ -5,11 +5,12 @@ by ``+``, or ``*`` for all of them; REGION is an interval (0-based, half-open, b
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from epizarr.errors import PerturbationError, RegionError, nearest_match
 from epizarr.genome import Assembly, Region
-from epizarr.perturb import Copy, Delete, Duplicate, Edit, Insert, Invert, Mask, Scale, Translocate
+from epizarr.perturb import Copy, Delete, Duplicate, Edit, Insert, Invert, Mask, Scale, Translocate, ValueEdit
 
 #: For each kind: its class, the option it takes and the field that this sets, how it is read, and whether it may be left out.
 _VALUE_KINDS: dict[str, tuple[Any, str, str, Callable[[str], Any], bool]] = {
@@ -82,6 +83,47 @@ def parse_edit(text: str, assembly: Assembly, peaks: Mapping[str, Sequence[Regio
     if not to.isdigit():
         raise PerturbationError(f"edit {text!r}: needs :to=POSITION, a base of {region.chrom} such as to=54,300,000.")
     return Translocate(region, int(to))
+
+
+def parse_template(text: str, assembly: Assembly, tracks: str | None = None) -> Callable[[Region], ValueEdit]:
+    """Read an edit whose region is left out: ``mask``, ``mask:CTCF+RAD21``, ``scale:*:factor=0.5``.
+
+    Parameters
+    ----------
+    text
+        ``KIND``, ``KIND:TRACKS``, with options behind.
+    assembly
+        What the regions will lie on.
+    tracks
+        Tracks where the text names none; None: all of them.
+
+    Returns
+    -------
+    Function that makes the edit of a region.
+
+    Raises
+    ------
+    PerturbationError
+        If the text cannot be read, or the edit moves sequence: screens predict edits of values only.
+    """
+    kind, *parts = (part.strip() for part in text.split(":"))
+    if kind in _SEQUENCE_KINDS:
+        raise PerturbationError(
+            f"screen: {kind!r} moves sequence, so that all behind it would be predicted anew. A screen makes edits of values "
+            f"({', '.join(_VALUE_KINDS)}); predict one rearrangement with epizarr perturb."
+        )
+    named = [part for part in parts if "=" not in part]
+    if len(named) > 1:
+        raise PerturbationError(
+            f"screen: edit {text!r} needs KIND[:TRACKS][:OPTION] and no region; the screen gives the regions."
+        )
+    options = [part for part in parts if "=" in part]
+    chrom, length = next(iter(assembly))
+    anywhere = Region(chrom, 0, length)
+    edit = parse_edit(":".join([kind, *(named or [tracks or "*"]), str(anywhere), *options]), assembly)
+    if not isinstance(edit, ValueEdit):
+        raise PerturbationError(f"screen: edit {text!r} is no edit of values.")
+    return lambda region: replace(edit, region=region)
 
 
 def _value_edit(text: str, kind: str, tracks: tuple[str, ...], region: Region, options: dict[str, str]) -> Edit:

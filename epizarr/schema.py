@@ -584,9 +584,100 @@ ATTRIBUTIONS = Group(
     },
     {name: text for name, text in PREDICTIONS.optional_attrs.items() if name != "track_shift"},
 )
+SCREENS = Group(
+    "screens",
+    "/{cell_type}/screens/{run}/{binsize}",
+    "What one edit does at each of many intervals, each on its own, and at random intervals (`null`) of the same widths.",
+    (
+        *_CHROM_TABLES,
+        _CHROM_OFFSET,
+        *_DIAGONALS,
+        Variable("perturbation", ("perturbation",), "O", "name of the interval", "", required=True),
+        Variable(
+            "chrom", ("perturbation",), "i2", "chromosome of the interval, an index into chrom_name", required=True
+        ),
+        Variable("start", ("perturbation",), "i8", "start of the interval, 0-based", "bp", required=True),
+        Variable("end", ("perturbation",), "i8", "end of the interval, not included", "bp", required=True),
+        Variable("score", ("score",), "O", "name of the score (epizarr.screen.scores)", "", required=True),
+        Variable(
+            "effect",
+            ("perturbation", "score"),
+            "f8",
+            "mean and largest |change| on the network's scale, change of log2 insulation, boundary lost (-1) or gained (1)",
+            "score's own",
+            "the edit changes nothing",
+            "the edit cannot be made there; of insulation and boundary: no contact across the interval, or none of this target",
+            required=True,
+        ),
+        Variable(
+            "p_value",
+            ("perturbation", "score"),
+            "f8",
+            "(1 + null effects at least as large in size) / (1 + null effects)",
+            nan_means="no effect, or no null",
+            required=True,
+        ),
+        Variable(
+            "q_value",
+            ("perturbation", "score"),
+            "f8",
+            "Benjamini–Hochberg q-value of p_value, within the screen",
+            nan_means="as p_value",
+            required=True,
+        ),
+        Variable(
+            "abs_change",
+            ("perturbation", "diagonal"),
+            "f4",
+            "mean |change| at one distance, on the network's scale",
+            "transformed target's own",
+            "unchanged",
+            "no pixel, or the edit cannot be made there",
+            required=True,
+        ),
+        Variable("null_of", ("null",), "i8", "index of the perturbation that the random interval is matched to"),
+        Variable("null_start", ("null",), "i8", "start of the random interval, on the same chromosome", "bp"),
+        Variable("null_end", ("null",), "i8", "end of the random interval, not included", "bp"),
+        Variable(
+            "null_effect",
+            ("null", "score"),
+            "f8",
+            "effect of the edit at a random interval without signal",
+            "score's own",
+            "as effect",
+            "as effect",
+        ),
+        Variable(
+            "first_row",
+            ("perturbation",),
+            "i8",
+            "bin id of row 0 of difference; rows off the chromosome of the interval are NaN",
+        ),
+        Variable(
+            "difference",
+            ("perturbation", "row", "diagonal"),
+            "f4",
+            "contacts after the edit minus before, at pixel (first_row + row, first_row + row + diagonal)",
+            "target's own",
+            "unchanged",
+            "off the chromosome, or past the rows that are kept",
+        ),
+    ),
+    {
+        "binsize": "bin width of the contacts in bp",
+        "span_bp": "bp covered by the predicted diagonals",
+        "edit": "the edit, without its region",
+        "null": "JSON: random intervals drawn for each perturbation, and the seed",
+        "sites_id": "hash of all intervals, random ones included",
+        "regions": "JSON: regions screened",
+        "settings": "JSON: tiles, batches and threads that the values depend on, if only by rounding",
+        **_MODEL_ATTRS,
+    },
+    {name: text for name, text in PREDICTIONS.optional_attrs.items() if name != "track_shift"},
+)
 
 GROUPS: dict[str, Group] = {
-    g.kind: g for g in (ROOT, TRACKS, CONTACTS, PREDICTIONS, EVALUATIONS, PERTURBATIONS, ATTRIBUTIONS)
+    g.kind: g for g in (ROOT, TRACKS, CONTACTS, PREDICTIONS, EVALUATIONS, PERTURBATIONS, ATTRIBUTIONS, SCREENS)
 }
 
 #: Variables of a contacts group that are count × weight × weight.

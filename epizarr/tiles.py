@@ -157,6 +157,25 @@ def bins_needed(
     return int(touching[0]), int(touching[-1]) + length
 
 
+def reading_bins(lo: int, hi: int, *, stride: int, window: int) -> tuple[int, int]:
+    """Return the bins whose windows read a track bin of ``[lo, hi)``: first and last (exclusive), not cut at the chromosome.
+
+    Parameters
+    ----------
+    lo, hi
+        Track bins.
+    stride, window
+        As in :func:`reached_bins`.
+
+    Examples
+    --------
+    >>> reading_bins(700_000, 700_100, stride=100, window=14_000)
+    (6931, 7071)
+    """
+    left = window // 2
+    return (lo - (window - left)) // stride + 1, -(-(hi + left) // stride)
+
+
 def reached_bins(lo: int, hi: int, *, stride: int, window: int, n_offsets: int) -> tuple[int, int]:
     """Return the bins whose stripes can change of themselves when track bins ``[lo, hi)`` do; the core is left out.
 
@@ -177,8 +196,7 @@ def reached_bins(lo: int, hi: int, *, stride: int, window: int, n_offsets: int) 
     >>> reached_bins(700_000, 700_100, stride=100, window=14_000, n_offsets=100)
     (6931, 7071)
     """
-    left = window // 2
-    first, last = (lo - (window - left)) // stride + 1, -(-(hi + left) // stride)
+    first, last = reading_bins(lo, hi, stride=stride, window=window)
     margin = n_offsets // 2 + 1
     return min(first, lo // stride - margin), max(last, -(-hi // stride) + margin)
 

@@ -306,3 +306,24 @@ def predict_in_small_blocks(store: str, checkpoint: str, out: str) -> None:
 
     plan.BLOCK_BINS = BAND_ROWS
     predict_contacts(store, checkpoint, cell_type="B", out=out, n_threads=1)
+
+
+def screen_in_small_blocks(store: str, checkpoint: str, out: str) -> None:
+    """Screen tiles of cell type B in several tasks, one after the other: what the fault tests kill."""
+    from epizarr.screen import block, screen_contacts
+
+    block.MOST_SITES = 4
+    screen_contacts(
+        store,
+        checkpoint,
+        cell_type="B",
+        edit="mask",
+        tile_bp=5_000,
+        regions=["chr1:4,660,000-4,700,450", "chr3"],
+        bands=True,
+        tile_bins=40,
+        overlap_bins=10,
+        run="x",
+        out=out,
+        n_threads=1,
+    )

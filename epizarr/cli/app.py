@@ -21,6 +21,7 @@ from epizarr.cli import (
     predict,
     prefetch,
     qc,
+    screen,
     simulate,
     tracks,
     train,
@@ -83,6 +84,7 @@ for module in (
     calibrate,
     attribute,
     perturb,
+    screen,
     tracks,
 ):
     module.register(app)

@@ -167,20 +167,42 @@ def insulation_scores(
     -------
     log2 scores, float64, and numbers of valid pixels, int64, both (windows, bins).
     """
+    means, n_valid = diamond_means(values, windows, min_diagonal=min_diagonal)
+    score = np.full(n_valid.shape, np.nan)
+    for row, all_means, count in zip(score, means, n_valid, strict=True):
+        known = count > 0
+        if known.any():
+            mean = all_means[known]
+            ratio = mean / np.median(mean) if np.median(mean) > 0 else np.zeros_like(mean)
+            row[known] = np.log2(ratio, out=np.full_like(ratio, np.nan), where=ratio > 0)
+    return score, n_valid
+
+
+def diamond_means(
+    values: np.ndarray, windows: Sequence[int], *, min_diagonal: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the valid pixels across every bin, for each window: the score before median and logarithm.
+
+    Parameters
+    ----------
+    values, windows, min_diagonal
+        As for :func:`insulation_scores`.
+
+    Returns
+    -------
+    Means, float64, NaN where no pixel is valid, and numbers of valid pixels, int64, both (windows, bins).
+    """
     valid = ~np.isnan(values)
     valid[:, :min_diagonal] = False
     # Sums along a row span the band only, so that small diamonds keep their precision and empty ones are exactly 0.
     contacts = _row_sums(np.where(valid, values, 0.0))
     pixels = _row_sums(valid.astype(np.int64))
     n_valid = np.stack([_diamonds(pixels, window) for window in windows])
-    score = np.full(n_valid.shape, np.nan)
-    for row, window, count in zip(score, windows, n_valid, strict=True):
+    means = np.full(n_valid.shape, np.nan)
+    for row, window, count in zip(means, windows, n_valid, strict=True):
         known = count > 0
-        if known.any():
-            mean = _diamonds(contacts, window)[known] / count[known]
-            ratio = mean / np.median(mean) if np.median(mean) > 0 else np.zeros_like(mean)
-            row[known] = np.log2(ratio, out=np.full_like(ratio, np.nan), where=ratio > 0)
-    return score, n_valid
+        row[known] = _diamonds(contacts, window)[known] / count[known]
+    return means, n_valid
 
 
 def _row_sums(values: np.ndarray) -> np.ndarray:

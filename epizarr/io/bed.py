@@ -41,6 +41,29 @@ def read_intervals(path: str | Path, assembly: Assembly) -> pd.DataFrame:
     return _read_bed(path, assembly).drop(columns="name")
 
 
+def read_named_intervals(path: str | Path, assembly: Assembly) -> pd.DataFrame:
+    """Read the intervals of a BED or narrowPeak file with their names.
+
+    Parameters
+    ----------
+    path, assembly
+        As for :func:`read_intervals`.
+
+    Returns
+    -------
+    As :func:`read_intervals`, and ``name`` (str): the fourth column, or the place in bp where there is none (or ``.``).
+
+    Raises
+    ------
+    InputNotFoundError, InputFileError, AssemblyMismatchError
+        As :func:`read_intervals`.
+    """
+    frame = _read_bed(path, assembly)
+    places = [str(Region(*row)) for row in frame[["chrom", "start", "end"]].itertuples(index=False)]
+    lacking = frame["name"].isin(["", "."])
+    return frame.assign(name=np.where(lacking, np.array(places, dtype=object), frame["name"]))
+
+
 def read_peaks(path: str | Path, assembly: Assembly) -> dict[str, list[Region]]:
     """Read the named intervals of a BED or narrowPeak file that lie on an assembly.
 

@@ -134,6 +134,11 @@ def open_attribution(path: StorePath, cell_type: str, run: str, binsize: int = 1
     return open_group(path, group_path("attributions", cell_type, binsize, run), "attributions")
 
 
+def open_screen(path: StorePath, cell_type: str, run: str, binsize: int) -> xr.Dataset:
+    """Open the effects of a screen, lazily; see :func:`open_group`."""
+    return open_group(path, group_path("screens", cell_type, binsize, run), "screens")
+
+
 def open_group(path: StorePath, group: str, kind: str, *, allow_incomplete: bool = False) -> xr.Dataset:
     """Open one group as a dataset.
 

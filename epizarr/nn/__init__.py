@@ -2,7 +2,8 @@
 
 ``trunk`` runs the convolutions once for all overlapping windows, ``cores`` joins neighbouring bins, ``epiphany`` is the
 generator made of both, ``discriminator`` judges its maps in the adversarial mode, ``losses`` is what they are trained with,
-``inference`` predicts along whole chromosomes, ``precision`` makes that cheaper in fewer bits.
+``inference`` predicts along whole chromosomes, ``reference`` predicts again what small changes reach, ``precision`` makes all
+that cheaper in fewer bits.
 """
 
 from epizarr.nn.discriminator import Discriminator, DiscriminatorConfig, is_shown
@@ -20,6 +21,7 @@ from epizarr.nn.inference import (
 )
 from epizarr.nn.losses import difference_sum, gaussian_nll_sum, masked_mse, squared_error_sum
 from epizarr.nn.precision import Precision, lower_precision
+from epizarr.nn.reference import SignalChange, TileReference
 
 __all__ = [
     "Discriminator",
@@ -29,7 +31,9 @@ __all__ = [
     "NetworkConfig",
     "NetworkGflop",
     "Precision",
+    "SignalChange",
     "StripeMoments",
+    "TileReference",
     "bias_of_sd",
     "blend_tiles",
     "difference_sum",

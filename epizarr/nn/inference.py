@@ -19,8 +19,8 @@ from epizarr.tiles import bins_needed, blend_weights, tile_starts, tiles_touchin
 
 
 @contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Put every module into evaluation mode, and each one back into its own mode afterwards."""
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Put every module into evaluation mode without gradients, and each one back into its own mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -155,7 +155,7 @@ def predict_tiles(model: Epiphany, signal: Tensor, **placed: Any) -> StripeMomen
 
     The moments are on the signal's device.
     """
-    with _evaluation(model):
+    with evaluation(model):
         mean, variance = blend_tiles(model, signal, **placed)
     # A tensor born in inference mode is refused by autograd; a copy made outside is an ordinary one.
     return StripeMoments(
@@ -181,6 +181,33 @@ def differentiable(model: nn.Module) -> Iterator[None]:
             module.training = is_training
         for parameter, needs in wanted:
             parameter.requires_grad_(needs)
+
+
+def shared_features(model: Epiphany, signal: Tensor, n_bins: int, trunk_bins: int) -> Tensor:
+    """Run the trunk over consecutive bins, at most ``trunk_bins`` at once.
+
+    Parameters
+    ----------
+    model
+        The network, in the mode that it is in.
+    signal
+        Tracks, shape (channel, track bin), from the first bin's window on.
+    n_bins, trunk_bins
+        Bins, and most bins at once.
+
+    Returns
+    -------
+    Features, (bin, feature), on the network's device.
+    """
+    config = model.config
+    parameter = next(model.parameters())
+    features = parameter.new_empty(n_bins, config.n_features)
+    for piece in range(0, n_bins, trunk_bins):
+        n = min(trunk_bins, n_bins - piece)
+        begin = piece * config.stride
+        cut = signal[None, :, begin : begin + config.input_length(n)].to(parameter)
+        features[piece : piece + n] = model.features(cut, n)[0]
+    return features
 
 
 def blend_tiles(
@@ -220,17 +247,14 @@ def blend_tiles(
     skipped = (needed_lo - first_bin) * config.stride
     parameter = next(model.parameters())
 
-    def features_of(first: int, n_bins: int, seeds: Tensor | None = None) -> Tensor:
-        """Features of bins from ``first`` on, counted from ``needed_lo``, (bin, feature)."""
+    def dropped_features(first: int, seeds: Tensor) -> Tensor:
+        """Features of the tile from ``first`` on, counted from ``needed_lo``, (bin, feature)."""
         begin = skipped + first * config.stride
-        cut = signal[None, :, begin : begin + config.input_length(n_bins)].to(parameter)
-        return model.features(cut, n_bins, seeds=seeds)[0]
+        cut = signal[None, :, begin : begin + config.input_length(length)].to(parameter)
+        return model.features(cut, length, seeds=seeds)[0]
 
     if tile_seeds is None:
-        features = parameter.new_empty(needed_hi - needed_lo, config.n_features)
-        for piece in range(0, len(features), trunk_bins):
-            n_bins = min(trunk_bins, len(features) - piece)
-            features[piece : piece + n_bins] = features_of(piece, n_bins)
+        features = shared_features(model, signal[:, skipped:], needed_hi - needed_lo, trunk_bins)
 
     mean = parameter.new_zeros(hi - lo, config.n_offsets)
     variance = torch.zeros_like(mean) if config.has_variance else None
@@ -242,7 +266,7 @@ def blend_tiles(
         else:
             seeds = [tile_seeds[tile : tile + 1] for tile in batch.tolist()]
             pairs = zip(first.tolist(), seeds, strict=True)
-            of_tiles = torch.stack([features_of(place, length, seed) for place, seed in pairs])
+            of_tiles = torch.stack([dropped_features(place, seed) for place, seed in pairs])
         predicted = model.moments(of_tiles)
         for place, tile in enumerate(batch.tolist()):
             begin, end = max(lo, int(starts[tile])), min(hi, int(starts[tile]) + length)

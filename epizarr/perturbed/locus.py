@@ -69,14 +69,8 @@ class Locus:
         return starts, min(settings.tile_bins, self.n_bins)
 
     def transformed(self, tracks: ChromTracks, lo: int, hi: int) -> np.ndarray:
-        """Transformed tracks at track bins ``[lo, hi)``, float32 (track, bin); NaN off the chromosome or missing."""
-        a, b = max(lo, 0), min(hi, tracks.n_bins)
-        signal = np.full((len(tracks.names), hi - lo), np.nan, dtype=np.float32)
-        for index, (row, transform) in enumerate(zip(self.job.track_rows, self.job.track_transforms, strict=True)):
-            if row is not None:
-                values = transform.apply(tracks.signal[index, a:b], tracks.blacklisted[a:b])
-                signal[index] = cut_padded(values, a, lo, hi)
-        return signal
+        """:func:`transformed_tracks` of this job."""
+        return transformed_tracks(self.job, tracks, lo, hi)
 
     def stripes(self, tracks: ChromTracks, starts: np.ndarray, length: int, lo: int, hi: int) -> np.ndarray:
         """Stripes of the bins ``[lo, hi)`` from these tracks and tiles, float32 (bin, offset), on the network's scale."""
@@ -101,10 +95,8 @@ class Locus:
         return found
 
     def rows(self, stripes: np.ndarray) -> np.ndarray:
-        """Band rows in the target's units from the stripes of the same bins; NaN for pixels that reach past the last."""
-        n, n_diagonals = stripes.shape
-        band = scatter_stripes(stripes, 0, n, n_diagonals)
-        return self.job.target_transform.invert(mask_band(band, np.arange(n + n_diagonals - 1) < n))
+        """:func:`target_rows` of this job."""
+        return target_rows(self.job, stripes)
 
     def reached_tiles(self, stretches: Sequence[tuple[int, int]]) -> np.ndarray:
         """Indices of the tiles that hold a bin reached from one of these stretches of track bins, ascending.
@@ -137,14 +129,14 @@ class Locus:
         for name in tracks_needed(edits, self.tracks.names):
             row = job.track_rows[self.tracks.names.index(name)]
             if row is not None:
-                means[name], totals[name] = _mean_and_total(job, row)
+                means[name], totals[name] = mean_and_total(job, row)
         others = {}
         for cell_type in sorted({edit.cell_type for edit in edits if isinstance(edit, Copy)}):
             tracks = open_tracks(job.store, cell_type, job.track_binsize)
             there = [str(name) for name in tracks["track"].values]
             kept = [name for name in self.tracks.names if use.get(name, name) in there]
             rows = [there.index(use.get(name, name)) for name in kept]
-            others[cell_type] = _read_chrom(job, tracks, self.tracks.chrom, kept, rows)
+            others[cell_type] = read_stretch(job, tracks, self.tracks.chrom, kept, rows)
         return TrackFacts(means, totals, others)
 
 
@@ -187,8 +179,26 @@ def open_locus(job: Job, chrom: str, names: Sequence[str]) -> Locus:
     """
     cell_type = job.tracks_group.split("/")[0]
     return Locus(
-        job, _read_chrom(job, open_tracks(job.store, cell_type, job.track_binsize), chrom, names, job.track_rows)
+        job, read_stretch(job, open_tracks(job.store, cell_type, job.track_binsize), chrom, names, job.track_rows)
     )
+
+
+def transformed_tracks(job: Job, tracks: ChromTracks, lo: int, hi: int) -> np.ndarray:
+    """Transformed tracks at track bins ``[lo, hi)``, float32 (track, bin); NaN off the chromosome or missing."""
+    a, b = max(lo, 0), min(hi, tracks.n_bins)
+    signal = np.full((len(tracks.names), hi - lo), np.nan, dtype=np.float32)
+    for index, (row, transform) in enumerate(zip(job.track_rows, job.track_transforms, strict=True)):
+        if row is not None:
+            values = transform.apply(tracks.signal[index, a:b], tracks.blacklisted[a:b])
+            signal[index] = cut_padded(values, a, lo, hi)
+    return signal
+
+
+def target_rows(job: Job, stripes: np.ndarray) -> np.ndarray:
+    """Band rows in the target's units from the stripes of the same bins; NaN for pixels that reach past the last."""
+    n, n_diagonals = stripes.shape
+    band = scatter_stripes(stripes, 0, n, n_diagonals)
+    return job.target_transform.invert(mask_band(band, np.arange(n + n_diagonals - 1) < n))
 
 
 def perturbed_bands(locus: Locus, edited: EditedTracks, region: tuple[int, int] | None = None) -> PerturbedBands:
@@ -265,20 +275,39 @@ def _aligned(rearranged: np.ndarray, place: np.ndarray) -> np.ndarray:
     return np.where(known, found, np.nan).astype(rearranged.dtype)
 
 
-def _read_chrom(
-    job: Job, tracks: xr.Dataset, chrom: str, names: Sequence[str], rows: Sequence[int | None]
+def read_stretch(
+    job: Job,
+    tracks: xr.Dataset,
+    chrom: str,
+    names: Sequence[str],
+    rows: Sequence[int | None],
+    lo: int = 0,
+    hi: int | None = None,
 ) -> ChromTracks:
-    """Raw tracks of a chromosome, from an opened group of the store; missing ones are NaN."""
+    """Raw tracks of a chromosome, or of its track bins ``[lo, hi)`` as if they were one; missing ones are NaN.
+
+    Parameters
+    ----------
+    job
+        A prediction's job.
+    tracks
+        Opened group of tracks, of any cell type of the store.
+    chrom, lo, hi
+        Chromosome, and track bins of it.
+    names, rows
+        Names of the network's tracks, and their places in ``tracks``.
+    """
     first, end = job.assembly.bins(job.track_binsize).chrom_extent(chrom)
-    part = slice(first, end)
-    signal = np.full((len(names), end - first), np.nan, dtype=np.float32)
+    hi = end - first if hi is None else hi
+    part = slice(first + lo, first + hi)
+    signal = np.full((len(names), hi - lo), np.nan, dtype=np.float32)
     for index, row in enumerate(rows):
         if row is not None:
             signal[index] = tracks["signal"].isel(track=row, bin=part).data.compute(scheduler="synchronous")
     strands = tuple("." if row is None else str(tracks["strand"].values[row]) for row in rows)
     return ChromTracks(
         chrom=chrom,
-        length=job.assembly.length(chrom),
+        length=min(hi * job.track_binsize, job.assembly.length(chrom)) - lo * job.track_binsize,
         binsize=job.track_binsize,
         names=tuple(names),
         strands=strands,
@@ -287,7 +316,7 @@ def _read_chrom(
     )
 
 
-def _mean_and_total(job: Job, row: int) -> tuple[float, float]:
+def mean_and_total(job: Job, row: int) -> tuple[float, float]:
     """Mean and absolute sum of a whole track over its measured bins outside the blacklist; NaN and 0 if there are none."""
     n_bins = job.assembly.bins(job.track_binsize).n_bins
     total = absolute = 0.0

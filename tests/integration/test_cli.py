@@ -135,6 +135,7 @@ def test_run__debug_lets_the_error_through(tmp_path):
         "import-map",
         "predict",
         "perturb",
+        "screen",
         "attribute",
         "evaluate",
     ],
