@@ -182,9 +182,10 @@ class Mask(ValueEdit):
     def values(self, tracks: ChromTracks, row: int, part: slice, facts: TrackFacts, moved: CoordinateMap) -> np.ndarray:
         """See :class:`ValueEdit`."""
         signal = tracks.signal[row]
+        level = np.nan
         if self.to == "mean":
             level = facts.means[tracks.names[row]]
-        else:
+        elif not np.isnan(signal[part]).all():
             flank = -(-BACKGROUND_FLANK_BP // tracks.binsize)
             around = np.concatenate([signal[max(0, part.start - flank) : part.start], signal[part.stop :][:flank]])
             known = around[~np.isnan(around)]

@@ -128,8 +128,8 @@ class Locus:
         means, totals = {}, {}
         for name in tracks_needed(edits, self.tracks.names):
             row = job.track_rows[self.tracks.names.index(name)]
-            if row is not None:
-                means[name], totals[name] = mean_and_total(job, row)
+            # A track that the cell type lacks is missing everywhere, and an edit leaves it so.
+            means[name], totals[name] = (np.nan, 0.0) if row is None else mean_and_total(job, row)
         others = {}
         for cell_type in sorted({edit.cell_type for edit in edits if isinstance(edit, Copy)}):
             tracks = open_tracks(job.store, cell_type, job.track_binsize)

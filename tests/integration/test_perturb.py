@@ -1,6 +1,7 @@
 """Perturbations of a small store: what is computed anew, what stays to the bit, and the files that come of it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,16 @@ def locus_of(made, chrom):
         max_task_bytes=1 << 32,
     )
     return open_locus(plan.job, chrom, card.tracks)
+
+
+def test_facts__of_a_track_that_the_cell_type_lacks_are_missing(made):
+    locus = locus_of(made, "chr1")
+    lacking = replace(locus, job=replace(locus.job, track_rows=(None, *locus.job.track_rows[1:])))
+    name = locus.tracks.names[0]
+    facts = lacking.facts([Mask((), Region("chr1", 0, 1000))], use={})
+    assert np.isnan(facts.means[name])
+    assert facts.totals[name] == 0
+    assert all(facts.totals[other] > 0 for other in locus.tracks.names[1:])
 
 
 def test_perturb__equals_predicting_the_edited_store_and_leaves_the_rest_to_the_bit(made, tmp_path):

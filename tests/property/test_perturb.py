@@ -178,6 +178,19 @@ def test_mask__to_the_local_background_ignores_the_peak():
     assert (edited.tracks.signal == 1).all()
 
 
+@pytest.mark.parametrize("level", ["mean", "background"])
+def test_mask__of_all_tracks_leaves_an_absent_one_missing(level):
+    tracks = draw_tracks(20)
+    signal = tracks.signal.copy()
+    signal[3] = np.nan
+    facts = TrackFacts(
+        means={**dict.fromkeys(NAMES, 2.0), "DNase": np.nan}, totals={**dict.fromkeys(NAMES, 40.0), "DNase": 0.0}
+    )
+    edited = apply_edits(replace(tracks, signal=signal), [Mask((), Region("chr1", 500, 900), level)], facts)
+    assert np.isnan(edited.tracks.signal[3]).all()
+    assert "DNase" not in edited.edited_share
+
+
 def test_shares__are_of_the_whole_track_and_warn_above_one_percent():
     tracks = draw_tracks(40)
     total = float(np.nansum(np.abs(tracks.signal[0])))
