@@ -66,7 +66,7 @@ VARIANTS = (
 def compute(store: Path, run_name: str, truth: Path, chroms: Sequence[str] = TEST_CHROMS) -> xr.Dataset:
     """Scores of the prediction, the baselines and both ceilings, as the evaluation wrote them into the store, and ``detail``.
 
-    ``detail`` (map): power of fine detail of the prediction, and of the observed map, relative to the noise-free truth's, on
+    ``detail`` (detailed): power of fine detail of the prediction, and of the observed map, relative to the noise-free truth's, on
     ``chroms``, in log(1 + observed / expected); 1 is right, less too smooth, more too rough.
     """
     scores = ez.open_evaluation(store, CELL_TYPE, run_name, BINSIZE).load()
@@ -87,7 +87,7 @@ def compute(store: Path, run_name: str, truth: Path, chroms: Sequence[str] = TES
         bands.append(np.log1p(observed / np.where(mean > 0, mean, np.nan)))
     side = min(DETAIL_SIDE, n_diagonals // 2 - 1)
     detail = [ez.detail_ratio(band, bands[0], side=side) for band in bands[1:]]
-    return scores.assign(detail=("map", detail)).assign_coords(map=["prediction", "observed"])
+    return scores.assign(detail=("detailed", detail)).assign_coords(detailed=["prediction", "observed"])
 
 
 def summary(results: dict[tuple[str, int], xr.Dataset]) -> pd.DataFrame:

@@ -360,6 +360,8 @@ def _measure_sections(
         for section in able:
             found = section.combine([parts[i][section.name] for i in range(len(wholes))], predictors)
             coords, variables = coords | found[0], variables | found[1]
+            if not found[1]:
+                lacking[section.name] = "the scored regions are too short for it"
     empty = {dim for dims, values in coords.values() for dim, size in zip(dims, values.shape, strict=True) if not size}
     kept = {name: (dims, values) for name, (dims, values) in variables.items() if not empty & set(dims)}
     if any("map" in dims for dims, _ in kept.values()):

@@ -35,7 +35,7 @@ SETTINGS = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("five")
-    config = replace(DEFAULT, binsize=BINSIZE, span_bp=500_000, chrom_lengths=(2_803_000, 801_234))
+    config = replace(DEFAULT, binsize=BINSIZE, span_bp=500_000, chrom_lengths=(2_803_000, 1_101_234))
     write_genome(folder / "genome", seed=5, config=config)
     store, options = str(folder / "s.zarr"), ["--run", "five", "--cell-type", "SIM1"]
     commands = [
@@ -54,7 +54,7 @@ def folder(tmp_path_factory) -> Path:
 
 def test_5kb__prediction_covers_both_chromosomes_at_5_kb(folder):
     contact = ez.open_prediction(folder / "s.zarr", "SIM1", "five", BINSIZE)["contact"].values
-    n_bins = [-(-n // BINSIZE) for n in (2_803_000, 801_234)]
+    n_bins = [-(-n // BINSIZE) for n in (2_803_000, 1_101_234)]
     assert contact.shape == (sum(n_bins), N_OFFSETS)
     left = np.concatenate([np.arange(n, 0, -1) for n in n_bins])
     on_chromosome = np.arange(N_OFFSETS) < left[:, None]

@@ -320,6 +320,7 @@ def test_targets__compute_compares_targets_on_a_simulated_store(tmp_path):
     assert pearson.loc["ice", "akita"] > 0.3
 
 
+@pytest.mark.slow
 def test_seams__compute_and_summary_and_plot(scored, tmp_path):
     study = load_study("seams")
     folder = Path(scored).parent

@@ -91,7 +91,10 @@ class Section(Protocol):
         """What one region comes to. Runs in a task."""
 
     def combine(self, parts: Sequence[Any], predictors: Sequence[str]) -> tuple[Variables, Variables]:
-        """Make coordinates and variables of all regions' parts, in the regions' order; ``predictors`` are the dim's."""
+        """Make coordinates and variables of all regions' parts, in the regions' order; ``predictors`` are the dim's.
+
+        No variables where the regions are too short for the section.
+        """
 
 
 @dataclass(frozen=True)

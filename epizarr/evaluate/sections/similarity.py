@@ -130,6 +130,8 @@ class SubmatrixScores:
 
     def combine(self, parts: Sequence[Any], predictors: Sequence[str]) -> tuple[Variables, Variables]:
         """See :class:`~epizarr.evaluate.sections.base.Section`."""
+        if not any(places for places, _ in parts):
+            return {}, {}
         scores = np.concatenate(
             [
                 np.stack([part.get(name, np.full((2, len(places)), np.nan)) for name in predictors])
