@@ -118,15 +118,11 @@ def _read_bed(path: str | Path, assembly: Assembly) -> pd.DataFrame:
             )
         else:
             rows.append((chrom, start, end, fields[3].strip() if len(fields) > 3 else ""))
-    more = f" (the first {_MAX_LISTED} of {len(problems)} bad lines)" if len(problems) > _MAX_LISTED else ""
-    raise_all(InputFileError, f"BED file {path}{more}", problems[:_MAX_LISTED])
+    what = f"BED file {path}"
+    _raise_bad_lines(what, problems)
     # Dropping every line in silence would leave a blacklist without effect.
-    bare = {_without_prefix(c) for c in assembly.chrom_names}
-    if not rows and any(_without_prefix(c) in bare for c in others):
-        raise AssemblyMismatchError(
-            f"BED file {path} names its chromosomes {sorted(others)[:4]}, assembly {assembly.name!r} names them "
-            f"{list(assembly.chrom_names[:4])}. Only the prefix differs: rewrite the file with the assembly's names."
-        )
+    if not rows:
+        _refuse_other_prefix(what, others, assembly)
     frame = pd.DataFrame(
         {
             "chrom": np.array([r[0] for r in rows], dtype=object),
@@ -174,21 +170,31 @@ def read_loops(path: str | Path, assembly: Assembly) -> tuple[pd.DataFrame, str]
             problems.append(f"line {number}: {line[:80]!r} is not chrom1, start1, end1, chrom2, start2, end2 (bp)")
             continue
         rows.append((fields[0], int(fields[1]), int(fields[2]), fields[3], int(fields[4]), int(fields[5])))
-    raise_all(InputFileError, f"BEDPE file {path}", problems[:_MAX_LISTED])
+    what = f"BEDPE file {path}"
+    _raise_bad_lines(what, problems)
     table = pd.DataFrame(rows, columns=["chrom1", "start1", "end1", "chrom2", "start2", "end2"])
     on_assembly = table[(table["chrom1"] == table["chrom2"]) & table["chrom1"].isin(assembly.chrom_names)]
     if on_assembly.empty:
-        found = sorted(set(table["chrom1"]))
-        if {_without_prefix(c) for c in found} & {_without_prefix(c) for c in assembly.chrom_names} - set(found):
-            raise AssemblyMismatchError(
-                f"BEDPE file {path} names its chromosomes {found[:4]}, assembly {assembly.name!r} names them "
-                f"{list(assembly.chrom_names[:4])}. If only the prefix differs, rewrite the file with the assembly's names."
-            )
+        _refuse_other_prefix(what, set(table["chrom1"]) - set(assembly.chrom_names), assembly)
         raise InputFileError(
-            f"BEDPE file {path}: none of its {len(rows):,} loops lies on a chromosome of {assembly.name!r}. Give loops of this "
-            "assembly."
+            f"{what}: none of its {len(rows):,} loops lies on a chromosome of {assembly.name!r}. Give loops of this assembly."
         )
     return on_assembly.reset_index(drop=True), f"{Path(path).name} (sha256 {file_sha256(path)[:16]})"
+
+
+def _raise_bad_lines(what: str, problems: list[str]) -> None:
+    more = f" (the first {_MAX_LISTED} of {len(problems)} bad lines)" if len(problems) > _MAX_LISTED else ""
+    raise_all(InputFileError, f"{what}{more}", problems[:_MAX_LISTED])
+
+
+def _refuse_other_prefix(what: str, others: set[str], assembly: Assembly) -> None:
+    """Refuse a file of which nothing is on the assembly, if one of its ``others`` is a chromosome but for the prefix."""
+    bare = {_without_prefix(c) for c in assembly.chrom_names}
+    if any(_without_prefix(c) in bare for c in others):
+        raise AssemblyMismatchError(
+            f"{what} names its chromosomes {sorted(others)[:4]}, assembly {assembly.name!r} names them "
+            f"{list(assembly.chrom_names[:4])}. Only the prefix differs: rewrite the file with the assembly's names."
+        )
 
 
 def _without_prefix(chrom: str) -> str:

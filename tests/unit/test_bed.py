@@ -6,7 +6,7 @@ import pytest
 
 from epizarr.errors import AssemblyMismatchError, InputFileError
 from epizarr.genome import Assembly, Region
-from epizarr.io.bed import read_intervals, read_peaks
+from epizarr.io.bed import read_intervals, read_loops, read_peaks
 
 TOY = Assembly("toy", ("chr2", "chr1"), (500, 1000))
 
@@ -65,3 +65,19 @@ def test_read_peaks__gives_intervals_by_name(tmp_path):
     path.write_text("chr1\t0\t50\n")
     with pytest.raises(InputFileError, match="fourth column"):
         read_peaks(path, TOY)
+
+
+@pytest.mark.parametrize(("names", "chrom"), [(["chr1"], "1"), (["1"], "chr1")])
+def test_read_loops__names_a_prefix_that_differs_either_way(tmp_path, names, chrom):
+    assembly = Assembly.from_table("toy", [(name, 1_000) for name in names])
+    path = tmp_path / "loops.bedpe"
+    path.write_text(f"{chrom}\t0\t10\t{chrom}\t50\t60\n")
+    with pytest.raises(AssemblyMismatchError, match="Only the prefix differs"):
+        read_loops(path, assembly)
+
+
+def test_read_loops__says_how_many_lines_are_bad(tmp_path):
+    path = tmp_path / "loops.bedpe"
+    path.write_text("chr1\t0\t10\tchr1\t50\t60\n" + "chr1\tx\n" * 12)
+    with pytest.raises(InputFileError, match="first 10 of 12 bad lines"):
+        read_loops(path, TOY)
