@@ -22,6 +22,7 @@ from epizarr.errors import ConfigError, EpizarrError, InputFileError, SplitError
 from epizarr.genome import BinGrid, Region
 from epizarr.io.contacts_mean import mean_by_distance
 from epizarr.io.group_choice import find_contacts
+from epizarr.io.group_state import group_state, make_way
 from epizarr.io.ledger import Lease
 from epizarr.io.map_files import MapFile, open_map_file
 from epizarr.io.places import Place, StorePath, place_of
@@ -32,7 +33,6 @@ from epizarr.io.store import (
     file_sha256,
     finish_group,
     grid_coords,
-    group_attrs,
     group_path,
     has_group,
     read_region,
@@ -230,7 +230,10 @@ def import_map(
     attrs = _attrs(job, str(path), read_as, trained_on, variable, fit_target_transform(name, expected))
     blocks = _blocks(job)
     with Lease.acquire(place, group, take_over) as lease:
-        if not _is_to_do(place, group, attrs, overwrite):
+        # Where the file lies does not matter; the rest of `imported` is in input_id.
+        same = {key: value for key, value in attrs.items() if key != "imported"}
+        state = group_state(place, group, same, overwrite=overwrite, called="map", resumes=False)
+        if not make_way(place, group, state):
             return group
         workers = {"client": client, "n_threads": n_threads}
         if match_scale:
@@ -326,25 +329,6 @@ def _attrs(
         "imported": json.dumps({"file": path, "format": source.format, **read_as}),
         "epizarr_version": __version__,
     }
-
-
-def _is_to_do(store: Place, group: str, attrs: Mapping[str, Any], overwrite: bool) -> bool:
-    """Whether the map is yet to be written; another run of this name is refused, or removed if told."""
-    if not has_group(store, group):
-        return True
-    found = group_attrs(store, group)
-    moved = {"imported"}  # where the file lies; the rest of it is in input_id
-    different = sorted(key for key, value in attrs.items() if key not in moved and found.get(key) != value)
-    is_complete = found.get("state") == "complete"
-    if is_complete and not different and not overwrite:
-        return False
-    if is_complete and not overwrite:
-        raise StoreError(
-            f"{store}: run {group!r} is there and was made with another {', '.join(different)}. Give this map another "
-            "name (--run), or replace what is there (--overwrite)."
-        )
-    remove_group(store, group)  # an import that was killed begins again
-    return True
 
 
 def _blocks(job: _Job) -> list[_Block]:

@@ -26,9 +26,10 @@ from epizarr.attribute.methods import (
 )
 from epizarr.attribute.targets import Target, parse_target
 from epizarr.cluster import Progress, run_tasks
-from epizarr.errors import AttributionError, CheckpointError, MemoryBoundError, StoreError
+from epizarr.errors import AttributionError, CheckpointError, MemoryBoundError
 from epizarr.genome import Region
 from epizarr.io.files import replace_file
+from epizarr.io.group_state import group_state, make_way
 from epizarr.io.ledger import Lease, Ledger, work_folder
 from epizarr.io.places import StorePath, place_of
 from epizarr.io.store import (
@@ -38,14 +39,11 @@ from epizarr.io.store import (
     create_store,
     finish_group,
     grid_coords,
-    group_attrs,
     group_id,
     group_path,
-    has_group,
     open_group,
     open_tracks,
     read_region,
-    remove_group,
     store_assembly,
     sweep_group,
     write_region,
@@ -220,7 +218,12 @@ def attribute_contacts(
     create_store(home, assembly)
     ledger = Ledger(work_folder(home, group))
     with Lease.acquire(home, group, take_over) as lease:
-        if _is_to_do(job, attrs, targets, ledger, overwrite):
+
+        def other_targets() -> list[str]:
+            return [] if list(read_region(home, group, "target", {})) == list(targets) else ["targets"]
+
+        state = group_state(home, group, attrs, overwrite=overwrite, called="attribution", also=other_targets)
+        if make_way(home, group, state, ledger):
             _create(job, attrs, targets, card.tracks)
             ledger.sweep_partial()
             left = ledger.left(tasks)
@@ -302,29 +305,6 @@ def _baseline(
     used = [source for source, row in zip(sources, rows, strict=True) if row is not None]
     group = group_path("tracks", baseline, job.track_binsize)
     return zeros, group, rows, f"cell type {baseline} ({group_id(tracks, used)[:16]})"
-
-
-def _is_to_do(job: Job, attrs: Mapping[str, Any], targets: Sequence[str], ledger: Ledger, overwrite: bool) -> bool:
-    """Whether the group is not complete yet; one that is made of something else is refused or removed."""
-    if not has_group(job.out, job.group):
-        ledger.clear()
-        return True
-    found = group_attrs(job.out, job.group)
-    there = [str(text) for text in read_region(job.out, job.group, "target", {})]
-    different = sorted(key for key, value in attrs.items() if found.get(key) != value)
-    different += ["targets"] if there != list(targets) else []
-    is_complete = found.get("state") == "complete"
-    if different and not overwrite:
-        raise StoreError(
-            f"{job.out}: {job.group!r} is there and was made with another {', '.join(different)}. Give this attribution another "
-            "name (--run), or replace what is there (--overwrite)."
-        )
-    if is_complete and not overwrite:
-        return False
-    if different or is_complete:
-        ledger.clear()
-        remove_group(job.out, job.group)
-    return True
 
 
 def _create(job: Job, attrs: Mapping[str, Any], targets: Sequence[str], names: Sequence[str]) -> None:

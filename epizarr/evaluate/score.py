@@ -56,18 +56,17 @@ from epizarr.evaluate.training import baseline_training, imported_notes
 from epizarr.genome import Assembly, Region
 from epizarr.io.bed import read_loops
 from epizarr.io.group_choice import find_prediction
+from epizarr.io.group_state import group_state, make_way
 from epizarr.io.ledger import Lease
 from epizarr.io.places import Place, StorePath, place_of
 from epizarr.io.store import (
     ArraySpec,
     create_group,
     finish_group,
-    group_attrs,
     group_path,
     has_group,
     list_groups,
     open_evaluation,
-    remove_group,
     sweep_group,
     write_region,
 )
@@ -226,7 +225,9 @@ def evaluate_run(
         "epizarr_version": __version__,
     }
     with Lease.acquire(home, group, take_over):
-        if not _is_to_do(home, group, attrs, overwrite):
+        # Scores that were being written are computed again: they are small.
+        state = group_state(home, group, attrs, overwrite=overwrite, called=None, resumes=False)
+        if not make_way(home, group, state):
             return open_evaluation(home, cell_type, group_name(runs), maps.binsize)
         splits = {name: _parse(maps.assembly, trained_on[0]["splits"][name]) for name in ("train", "validation")}
         plan, cells = plan_intervals(maps, scored)
@@ -577,24 +578,6 @@ def _arrays(
         "mse": mse,
         "skill": np.array([skill(value, reference) for value in mse]),
     }
-
-
-def _is_to_do(store: Place, group: str, attrs: Mapping[str, Any], overwrite: bool) -> bool:
-    """Whether the scores are yet to be computed; others of this run are refused, or removed if told."""
-    if not has_group(store, group):
-        return True
-    found = group_attrs(store, group)
-    different = sorted(key for key, value in attrs.items() if found.get(key) != value)
-    is_complete = found.get("state") == "complete"
-    if is_complete and not different and not overwrite:
-        return False
-    if is_complete and not overwrite:
-        raise StoreError(
-            f"{store}: {group!r} holds scores of this run that were made with another {', '.join(different)}. Replace them with "
-            "--overwrite."
-        )
-    remove_group(store, group)  # scores that were being written are computed again: they are small
-    return True
 
 
 def _write(

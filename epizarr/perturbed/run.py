@@ -11,10 +11,11 @@ import numpy as np
 import xarray as xr
 
 from epizarr.edit_text import parse_edit
-from epizarr.errors import MemoryBoundError, PerturbationError, StoreError
+from epizarr.errors import MemoryBoundError, PerturbationError
 from epizarr.genome import Assembly, Region, grid_of
 from epizarr.io.bed import read_peaks
 from epizarr.io.files import replace_file
+from epizarr.io.group_state import group_state, make_way
 from epizarr.io.ledger import Lease
 from epizarr.io.places import Place, StorePath, place_of
 from epizarr.io.store import (
@@ -25,11 +26,8 @@ from epizarr.io.store import (
     create_store,
     finish_group,
     grid_coords,
-    group_attrs,
     group_path,
-    has_group,
     open_group,
-    remove_group,
     store_assembly,
     sweep_group,
     write_region,
@@ -167,7 +165,8 @@ def perturb_contacts(
         "asked": region or "",
     }
     with Lease.acquire(home, group, take_over) as lease:
-        if not _is_there(home, group, attrs, overwrite):
+        state = group_state(home, group, attrs, overwrite=overwrite, called="perturbation", resumes=False)
+        if make_way(home, group, state):
             bands = perturbed_bands(locus, edited, asked)
             _write_group(home, group, attrs, bands, locus)
             lease.check()
@@ -175,23 +174,6 @@ def perturb_contacts(
     if report is not None:
         _write_report(Path(report), open_group(home, group, "perturbations"), locus, edited, made)
     return group
-
-
-def _is_there(home: Place, group: str, attrs: Mapping[str, Any], overwrite: bool) -> bool:
-    """Whether the group is complete and made of the same; another one is refused or removed."""
-    if not has_group(home, group):
-        return False
-    there = group_attrs(home, group)
-    is_complete, is_same = there.get("state") == "complete", all(there.get(k) == v for k, v in attrs.items())
-    if is_complete and not overwrite:
-        if is_same:
-            return True
-        raise StoreError(
-            f"{home}: {group!r} is there and was made of other edits or settings ({there.get('edits')}). Give this perturbation "
-            "another name (--run), or replace what is there (--overwrite)."
-        )
-    remove_group(home, group)
-    return False
 
 
 def _write_group(home: Place, group: str, attrs: Mapping[str, Any], bands: PerturbedBands, locus: Locus) -> None:

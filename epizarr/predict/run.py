@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
 
 from epizarr.calibration import Calibration
 from epizarr.cluster import Progress, run_tasks
-from epizarr.errors import ConfigError, StoreError
+from epizarr.errors import ConfigError
+from epizarr.io.group_state import GroupState, group_state, make_way
 from epizarr.io.ledger import Lease, Ledger, work_folder
 from epizarr.io.places import StorePath, place_of
 from epizarr.io.store import (
@@ -22,9 +23,6 @@ from epizarr.io.store import (
     create_store,
     finish_group,
     grid_coords,
-    group_attrs,
-    has_group,
-    remove_group,
     sweep_group,
     write_region,
 )
@@ -302,16 +300,12 @@ def _opened(plans: Sequence[Plan], leases: ExitStack, *, overwrite: bool, take_o
         job = plan.job
         ledger = Ledger(work_folder(job.out, job.group))
         held.append((plan, ledger, leases.enter_context(Lease.acquire(job.out, job.group, take_over))))
-    found = [_found(plan, overwrite) for plan in plans]
+    states = [_state(plan, overwrite) for plan in plans]
     runs = []
-    for (plan, ledger, lease), state in zip(held, found, strict=True):
+    for (plan, ledger, lease), state in zip(held, states, strict=True):
         job = plan.job
-        if state != "begun":
-            ledger.clear()  # marks must never outlive the chunks they speak of; some are left by a kill at the very end
-        if state == "complete":
+        if not make_way(job.out, job.group, state, ledger):
             continue
-        if state == "other":
-            remove_group(job.out, job.group)
         coords, arrays = _layout(job, plan.calibration)
         create_group(job.out, job.group, "predictions", coords=coords, arrays=arrays, attrs=plan.attrs)
         sweep_group(job.out, job.group)
@@ -322,23 +316,11 @@ def _opened(plans: Sequence[Plan], leases: ExitStack, *, overwrite: bool, take_o
     return runs
 
 
-def _found(plan: Plan, overwrite: bool) -> Literal["none", "begun", "complete", "other"]:
+def _state(plan: Plan, overwrite: bool) -> GroupState:
     """What is there of a run; what cannot be resumed and must not be replaced is refused."""
-    job = plan.job
-    if not has_group(job.out, job.group):
-        return "none"
-    found = group_attrs(job.out, job.group)
     # Attributes that only some runs have: one that this run is not to have makes another run, too.
-    keys = plan.attrs.keys() | (found.keys() & PREDICTIONS.optional_attrs.keys())
-    different = sorted(key for key in keys if found.get(key) != plan.attrs.get(key))
-    if different and not overwrite:
-        raise StoreError(
-            f"{job.out}: run {job.group!r} is there and was made with another {', '.join(different)}. Give this prediction "
-            "another name (--run), or replace what is there (--overwrite)."
-        )
-    if different or (overwrite and found.get("state") == "complete"):
-        return "other"
-    return "complete" if found.get("state") == "complete" else "begun"
+    attrs = dict.fromkeys(PREDICTIONS.optional_attrs) | plan.attrs
+    return group_state(plan.job.out, plan.job.group, attrs, overwrite=overwrite, called="prediction")
 
 
 def _run_blocks(runs: Sequence[_Run], *, client: Any, n_threads: int | None, progress: Progress | None) -> None:

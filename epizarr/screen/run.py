@@ -13,23 +13,21 @@ import pandas as pd
 import xarray as xr
 
 from epizarr.cluster import Progress, run_tasks
-from epizarr.errors import MemoryBoundError, PerturbationError, StoreError
+from epizarr.errors import MemoryBoundError, PerturbationError
 from epizarr.genome import Assembly, Region
 from epizarr.io.files import replace_file
+from epizarr.io.group_state import group_state, make_way
 from epizarr.io.ledger import Lease, Ledger, work_folder
-from epizarr.io.places import Place, StorePath, place_of
+from epizarr.io.places import StorePath, place_of
 from epizarr.io.store import (
     ArraySpec,
     create_group,
     create_store,
     finish_group,
     grid_coords,
-    group_attrs,
     group_path,
-    has_group,
     open_group,
     open_tracks,
-    remove_group,
     store_assembly,
     sweep_group,
     write_region,
@@ -175,7 +173,13 @@ def screen_contacts(
     create_store(home, assembly)
     ledger = Ledger(work_folder(home, group))
     with Lease.acquire(home, group, take_over) as lease:
-        if _is_to_do(home, group, attrs, bands, ledger, overwrite):
+
+        def other_bands() -> list[str]:
+            there = "difference" in open_group(home, group, "screens", allow_incomplete=True)
+            return [] if there == bands else ["choice of --bands"]
+
+        state = group_state(home, group, attrs, overwrite=overwrite, called="screen", also=other_bands)
+        if make_way(home, group, state, ledger):
             _create(screen, attrs)
             ledger.sweep_partial()
             left = ledger.left(tasks)
@@ -341,29 +345,6 @@ def _sites_id(screen: Screen) -> str:
         [[str(name) for name in sites.name], *(v.tolist() for v in (sites.chrom, sites.start, sites.end))]
     )
     return hashlib.sha256(f"{screen.n_asked} {table}".encode()).hexdigest()
-
-
-def _is_to_do(home: Place, group: str, attrs: Mapping[str, Any], bands: bool, ledger: Ledger, overwrite: bool) -> bool:
-    """Whether the group is not complete yet; one that is made of something else is refused or removed."""
-    if not has_group(home, group):
-        ledger.clear()
-        return True
-    found = group_attrs(home, group)
-    different = sorted(key for key, value in attrs.items() if found.get(key) != value)
-    is_complete = found.get("state") == "complete"
-    if bands != ("difference" in open_group(home, group, "screens", allow_incomplete=True)):
-        different.append("choice of --bands")
-    if different and not overwrite:
-        raise StoreError(
-            f"{home}: {group!r} is there and was made with another {', '.join(different)}. Give this screen another name "
-            "(--run), or replace what is there (--overwrite)."
-        )
-    if is_complete and not overwrite:
-        return False
-    if different or is_complete:
-        ledger.clear()
-        remove_group(home, group)
-    return True
 
 
 def _create(screen: Screen, attrs: Mapping[str, Any]) -> None:
