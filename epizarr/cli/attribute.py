@@ -15,7 +15,14 @@ from epizarr.cli.console import (
     progress_bar,
     stdout,
 )
-from epizarr.cli.predict import read_pairs
+from epizarr.cli.model_options import (
+    CheckpointOption,
+    OutOption,
+    StoreArgument,
+    UseOption,
+    WithoutOption,
+    read_pairs,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -28,8 +35,8 @@ def register(app: typer.Typer) -> None:
 
 
 def command(
-    store: Annotated[str, typer.Argument(help="Store with the cell type's tracks.")],
-    checkpoint: Annotated[Path, typer.Option(help="RUNDIR/best, RUNDIR/last, or a checkpoint's folder.")],
+    store: StoreArgument,
+    checkpoint: CheckpointOption,
     cell_type: Annotated[str, typer.Option(help="Cell type to explain.")],
     target: Annotated[
         list[str] | None,
@@ -49,14 +56,9 @@ def command(
         Path | None, typer.Option("--output", "-o", help="Folder for a figure of each of the first twelve targets.")
     ] = None,
     run: Annotated[str | None, typer.Option(help="Name of the group.  [default: the run folder's name]")] = None,
-    use: Annotated[
-        list[str] | None,
-        typer.Option(help="Read another track in the place of the model's, e.g. DNase=ATAC.", metavar="NAME=TRACK"),
-    ] = None,
-    without: Annotated[
-        list[str] | None, typer.Option(help="Feed a track as missing, if the model was trained with track dropout.")
-    ] = None,
-    out: Annotated[str | None, typer.Option(help="Store to write to.  [default: STORE]")] = None,
+    use: UseOption = None,
+    without: WithoutOption = None,
+    out: OutOption = None,
     torch_threads: Annotated[int, typer.Option(min=1, help="Threads of one target.")] = 1,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,
@@ -77,7 +79,7 @@ def command(
             method=method,
             baseline=baseline,
             run=run,
-            use=read_pairs(use or [], "--use"),
+            use=read_pairs(use, "--use"),
             without=without or [],
             out=out,
             torch_threads=torch_threads,
@@ -88,10 +90,10 @@ def command(
             overwrite=overwrite,
             take_over=take_over,
         )
-    ds = open_group(out or store, group, "attributions")
-    rows = []
-    for index, text in enumerate(ds["target"].values[:20]):
-        numbers = [float(ds[name][index]) for name in ("value", "baseline_value", "completeness_error")]
-        rows.append([str(text), *(f"{number:.4g}" for number in numbers)])
+    found = open_group(out or store, group, "attributions").isel(target=slice(20))
+    numbers = [found[name].values for name in ("value", "baseline_value", "completeness_error")]
+    rows = [
+        [str(text), *(f"{n:.4g}" for n in own)] for text, *own in zip(found["target"].values, *numbers, strict=True)
+    ]
     print_table(["target", "value", "baseline", "completeness error"], rows)
     stdout.print(f"{out or store}: {group}" + (f". Figures: {output}" if output else ""), markup=False)

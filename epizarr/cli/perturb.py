@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from epizarr.cli.console import OverwriteOption, TakeOverOption, print_table, stdout
-from epizarr.cli.predict import read_pairs
+from epizarr.cli.model_options import (
+    CheckpointOption,
+    LinkedOption,
+    OutOption,
+    StoreArgument,
+    UseOption,
+    WithoutOption,
+    read_linked,
+    read_pairs,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -19,8 +28,8 @@ def register(app: typer.Typer) -> None:
 
 
 def command(
-    store: Annotated[str, typer.Argument(help="Store with the cell type's tracks.")],
-    checkpoint: Annotated[Path, typer.Option(help="RUNDIR/best, RUNDIR/last, or a checkpoint's folder.")],
+    store: StoreArgument,
+    checkpoint: CheckpointOption,
     cell_type: Annotated[str, typer.Option(help="Cell type whose tracks are edited.")],
     edit: Annotated[
         list[str],
@@ -37,18 +46,10 @@ def command(
     ] = None,
     region: Annotated[str | None, typer.Option(help="Region to show.  [default: what the edits can reach]")] = None,
     peaks: Annotated[Path | None, typer.Option(help="BED or narrowPeak file whose names edits use as @NAME.")] = None,
-    linked: Annotated[
-        list[str] | None,
-        typer.Option("--linked-tracks", help="Tracks that follow edits of another.", metavar="TRACK=TRACK,TRACK"),
-    ] = None,
-    use: Annotated[
-        list[str] | None,
-        typer.Option(help="Read another track in the place of the model's, e.g. DNase=ATAC.", metavar="NAME=TRACK"),
-    ] = None,
-    without: Annotated[
-        list[str] | None, typer.Option(help="Feed a track as missing, if the model was trained with track dropout.")
-    ] = None,
-    out: Annotated[str | None, typer.Option(help="Store to write to.  [default: STORE]")] = None,
+    linked: LinkedOption = None,
+    use: UseOption = None,
+    without: WithoutOption = None,
+    out: OutOption = None,
     torch_threads: Annotated[int, typer.Option(min=1, help="Threads; another number changes the last bit.")] = 1,
     overwrite: OverwriteOption = False,
     take_over: TakeOverOption = False,
@@ -66,8 +67,8 @@ def command(
         run=run,
         region=region,
         peaks=peaks,
-        linked={name: tracks.split(",") for name, tracks in read_pairs(linked or [], "--linked-tracks").items()},
-        use=read_pairs(use or [], "--use"),
+        linked=read_linked(linked),
+        use=read_pairs(use, "--use"),
         without=without or [],
         out=out,
         torch_threads=torch_threads,

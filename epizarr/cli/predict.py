@@ -14,6 +14,7 @@ from epizarr.cli.console import (
     progress_bar,
     stdout,
 )
+from epizarr.cli.model_options import OutOption, StoreArgument, UseOption, WithoutOption, read_pairs
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def command(
-    store: Annotated[str, typer.Argument(help="Store with the cell type's tracks.")],
+    store: StoreArgument,
     checkpoint: Annotated[
         list[Path], typer.Option(help="RUNDIR/best, RUNDIR/last, or a checkpoint's folder; repeat for several.")
     ],
@@ -40,18 +41,9 @@ def command(
         list[str] | None,
         typer.Option(help="Region such as chr3:1,000,000-6,000,000; repeat for several.  [default: all]"),
     ] = None,
-    use: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Read another track in the place of the model's, e.g. DNase=ATAC; repeat for several.",
-            metavar="NAME=TRACK",
-        ),
-    ] = None,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(help="Feed a track as missing, if the model was trained with track dropout; repeat for several."),
-    ] = None,
-    out: Annotated[str | None, typer.Option(help="Store to write to.  [default: STORE]")] = None,
+    use: UseOption = None,
+    without: WithoutOption = None,
+    out: OutOption = None,
     tile_bins: Annotated[
         int | None, typer.Option(help="Bins that the core sees at once.  [default: the training window]")
     ] = None,
@@ -102,7 +94,7 @@ def command(
             cell_type=cell_type,
             run=run,
             regions=region,
-            use=read_pairs(use or [], "--use"),
+            use=read_pairs(use, "--use"),
             without=without or [],
             out=out,
             tile_bins=tile_bins,
@@ -124,14 +116,3 @@ def command(
     for group in groups:
         cell, _, name, _ = group.split("/")
         stdout.print(f"{out or store}: {group}. Next: epizarr evaluate {out or store} --run {name} --cell-type {cell}")
-
-
-def read_pairs(texts: list[str], option: str) -> dict[str, str]:
-    """Read ``NAME=TRACK`` texts of an option."""
-    pairs: dict[str, str] = {}
-    for text in texts:
-        name, equals, track = (part.strip() for part in text.partition("="))
-        if not (name and equals and track) or name in pairs:
-            raise typer.BadParameter(f"{text!r}: needs NAME=TRACK, each NAME once, e.g. DNase=ATAC", param_hint=option)
-        pairs[name] = track
-    return pairs

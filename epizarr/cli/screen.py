@@ -15,7 +15,16 @@ from epizarr.cli.console import (
     progress_bar,
     stdout,
 )
-from epizarr.cli.predict import read_pairs
+from epizarr.cli.model_options import (
+    CheckpointOption,
+    LinkedOption,
+    OutOption,
+    StoreArgument,
+    UseOption,
+    WithoutOption,
+    read_linked,
+    read_pairs,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -28,8 +37,8 @@ def register(app: typer.Typer) -> None:
 
 
 def command(
-    store: Annotated[str, typer.Argument(help="Store with the cell type's tracks.")],
-    checkpoint: Annotated[Path, typer.Option(help="RUNDIR/best, RUNDIR/last, or a checkpoint's folder.")],
+    store: StoreArgument,
+    checkpoint: CheckpointOption,
     cell_type: Annotated[str, typer.Option(help="Cell type whose tracks are edited.")],
     edit: Annotated[
         str,
@@ -59,18 +68,10 @@ def command(
     run: Annotated[
         str | None, typer.Option(help="Name of the group.  [default: the edit's kind and its tracks]")
     ] = None,
-    linked: Annotated[
-        list[str] | None,
-        typer.Option("--linked-tracks", help="Tracks that follow edits of another.", metavar="TRACK=TRACK,TRACK"),
-    ] = None,
-    use: Annotated[
-        list[str] | None,
-        typer.Option(help="Read another track in the place of the model's, e.g. DNase=ATAC.", metavar="NAME=TRACK"),
-    ] = None,
-    without: Annotated[
-        list[str] | None, typer.Option(help="Feed a track as missing, if the model was trained with track dropout.")
-    ] = None,
-    out: Annotated[str | None, typer.Option(help="Store to write to.  [default: STORE]")] = None,
+    linked: LinkedOption = None,
+    use: UseOption = None,
+    without: WithoutOption = None,
+    out: OutOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Tiles that go through the core at once.")] = 32,
     torch_threads: Annotated[int, typer.Option(min=1, help="Threads of one task.")] = 1,
     cluster: ClusterOption = None,
@@ -91,12 +92,12 @@ def command(
             peaks=peaks,
             tile_bp=tile_bp,
             regions=region,
-            linked={name: tracks.split(",") for name, tracks in read_pairs(linked or [], "--linked-tracks").items()},
+            linked=read_linked(linked),
             null_draws=null_draws,
             seed=seed,
             bands=bands,
             run=run,
-            use=read_pairs(use or [], "--use"),
+            use=read_pairs(use, "--use"),
             without=without or [],
             out=out,
             batch_size=batch_size,
