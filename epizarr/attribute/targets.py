@@ -5,7 +5,7 @@
   triangle, as in the paper's Fig. 6B.
 - ``rectangle:chr8:A-B:chr8:C-D``: all contacts between two intervals.
 - ``boundary:chr8:A-B``: the insulation score at the bin in the interval's middle: log2 of the mean LINEAR contact across it
-  within :data:`BOUNDARY_BINS` bins. What makes the boundary has a negative attribution.
+  within :data:`~epizarr.perturbed.changes.WINDOW_BINS` bins. What makes the boundary has a negative attribution.
 
 The first three are means on the network's own scale, that of the target variable after its transform.
 """
@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from epizarr.errors import AttributionError, RegionError, nearest_match
-from epizarr.genome import BinGrid, Region
+from epizarr.genome import BinGrid
+from epizarr.perturbed.changes import insulation_window
 
-#: Window of the insulation score in bins, where the band has as many diagonals.
-BOUNDARY_BINS = 20
 KINDS = ("pixel", "stripe", "rectangle", "boundary")
 EXAMPLES = (
     "pixel:chr8:54,165,000-54,600,000, stripe:chr8:54,160,000-54,170,000, "
@@ -43,7 +42,7 @@ class Target:
     is_log
         Whether the number is log2 of the weighted mean of linear contacts; else it is the mean on the network's scale.
     intervals
-        The intervals in bp, for figures.
+        The intervals in bp.
     """
 
     text: str
@@ -127,11 +126,6 @@ def _pairs(kind: str, extents: list[tuple[int, ...]], n_offsets: int) -> tuple[n
     if kind == "rectangle":
         i, j = np.meshgrid(np.arange(lo, hi), np.arange(*extents[1]), indexing="ij")
         return i.ravel(), j.ravel()
-    x, window = (lo + hi - 1) // 2, min(BOUNDARY_BINS, (n_offsets + 1) // 2)
+    x, window = (lo + hi - 1) // 2, insulation_window(n_offsets)
     i, j = np.meshgrid(np.arange(x - window + 1, x + 1), np.arange(x, x + window), indexing="ij")
     return i.ravel(), j.ravel()
-
-
-def target_regions(target: Target) -> list[Region]:
-    """Intervals of a target."""
-    return [Region(target.chrom, start, end) for start, end in target.intervals]

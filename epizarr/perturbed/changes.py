@@ -19,6 +19,11 @@ SAME_BINS = 2
 N_CONTACTS = 1000
 
 
+def insulation_window(n_diagonals: int) -> int:
+    """Window of the insulation score in bins, as far as the band allows."""
+    return min(WINDOW_BINS, (n_diagonals + 1) // 2)
+
+
 def changed_boundaries(perturbation: xr.Dataset, region: Region) -> pd.DataFrame:
     """Boundaries of a region before and after the edits, at the bins before them.
 
@@ -54,7 +59,7 @@ def changed_boundaries(perturbation: xr.Dataset, region: Region) -> pd.DataFrame
     scores, strengths = {}, {}
     for name in ("before", "after"):
         band = perturbation[name].isel(bin=slice(lo, hi)).values.astype(np.float64)
-        window = min(WINDOW_BINS, (band.shape[1] + 1) // 2)
+        window = insulation_window(band.shape[1])
         scores[name] = insulation_scores(band, [window], min_diagonal=int(perturbation.attrs["min_diagonal"]))[0][0]
         usable = np.flatnonzero(~np.isnan(scores[name]))
         strength = np.full(hi - lo, np.nan)

@@ -5,15 +5,10 @@ import numpy as np
 from epizarr.bands import stripe_on_chromosome
 from epizarr.domains.insulation import diamond_means, minima_prominence
 from epizarr.normalize.hicdcplus_model import q_values
-from epizarr.perturbed.changes import LEAST_STRENGTH, SAME_BINS, WINDOW_BINS
+from epizarr.perturbed.changes import LEAST_STRENGTH, SAME_BINS, insulation_window
 
 #: What is scored, in the order of the dim ``score``.
 SCORES = ("mean_abs_change", "max_abs_change", "insulation_change", "boundary_change")
-
-
-def insulation_window(n_diagonals: int) -> int:
-    """Window of the insulation score in bins, as far as the band allows."""
-    return min(WINDOW_BINS, (n_diagonals + 1) // 2)
 
 
 def view_margin(n_diagonals: int) -> int:

@@ -44,7 +44,7 @@ def test_group_state__says_what_is_to_become_of_it(there, state, attrs, overwrit
     there["attrs"] = None if state is None else {"state": state, **SAME}
     options = {"overwrite": overwrite, "called": "screen", "resumes": resumes}
     if expected is None:
-        with pytest.raises(StoreError, match="made with another a. Give this screen another name"):
+        with pytest.raises(StoreError, match=r"made with another a\. Give this screen another name"):
             group_state("s", GROUP, attrs, **options)
     else:
         assert group_state("s", GROUP, attrs, **options) == expected
