@@ -22,8 +22,8 @@ FIRST_STEPS, MOST_STEPS = 16, 256
 #: Largest error of the sum, as a share of the difference that is explained, and of the attributions' absolute sum: where these
 #: cancel, the difference is small beside what the steps have to resolve.
 COMPLETENESS, COMPLETENESS_OF_ALL = 0.01, 0.001
-#: Points of gradient SHAP.
-N_SAMPLES = 32
+#: Points of gradient SHAP, and the seed that draws them.
+N_SAMPLES, SHAP_SEED = 32, 0
 _MULTIPLIES = {"bilstm": "an LSTM's gates", "transformer": "attention", "dilated": "a norm"}
 
 
@@ -39,15 +39,12 @@ class Attributed:
         The target of these tracks and of the baseline (NaN for saliency).
     completeness_error
         Sum of the attributions minus the difference of the two; NaN for methods that do not add up exactly.
-    n_steps
-        Points at which gradients were taken.
     """
 
     attribution: np.ndarray
     value: float
     baseline_value: float
     completeness_error: float
-    n_steps: int
 
 
 def check_method(method: str, network: NetworkConfig) -> None:
@@ -73,9 +70,7 @@ def check_method(method: str, network: NetworkConfig) -> None:
     raise AttributionError(f"no method {method!r}; there are {', '.join(METHODS)}.{nearest_match(method, METHODS)}")
 
 
-def attribute(
-    function: TargetFunction, raw: np.ndarray, baseline: np.ndarray, method: str, *, seed: int = 0
-) -> Attributed:
+def attribute(function: TargetFunction, raw: np.ndarray, baseline: np.ndarray, method: str) -> Attributed:
     """Attribute a target to each bin of each raw track.
 
     Parameters
@@ -89,8 +84,6 @@ def attribute(
         doubled until the sum is complete to :data:`COMPLETENESS` or :data:`COMPLETENESS_OF_ALL`, or there are
         :data:`MOST_STEPS`. Gradient SHAP takes :data:`N_SAMPLES` random points of the line; its sum is complete on average.
         Saliency is the signed gradient.
-    seed
-        Of gradient SHAP's points.
 
     Returns
     -------
@@ -99,15 +92,15 @@ def attribute(
     point, origin = function.tensor(raw), function.tensor(baseline)
     value = function.value(point)
     if method == "saliency":
-        return _made(function, _gradient(function, point), value, float("nan"), float("nan"), 1)
+        return _made(function, _gradient(function, point), value, float("nan"), float("nan"))
     origin_value = function.value(origin)
     explained = value - origin_value
     if method == "gradient-shap":
         total = torch.zeros_like(point)
         # captum's own draws from the global random state, which threads share.
-        for alpha in np.random.default_rng(seed).random(N_SAMPLES).tolist():
+        for alpha in np.random.default_rng(SHAP_SEED).random(N_SAMPLES).tolist():
             total += _gradient(function, origin + alpha * (point - origin)) * (point - origin)
-        return _made(function, total / N_SAMPLES, value, origin_value, float("nan"), N_SAMPLES)
+        return _made(function, total / N_SAMPLES, value, origin_value, float("nan"))
     n_steps = FIRST_STEPS
     while True:
         found = IntegratedGradients(function).attribute(
@@ -116,7 +109,7 @@ def attribute(
         error = float(found.sum(dtype=torch.float64)) - explained
         allowed = max(COMPLETENESS * abs(explained), COMPLETENESS_OF_ALL * float(found.abs().sum(dtype=torch.float64)))
         if abs(error) <= allowed or n_steps >= MOST_STEPS:
-            return _made(function, found, value, origin_value, error, n_steps)
+            return _made(function, found, value, origin_value, error)
         n_steps *= 2
 
 
@@ -126,9 +119,7 @@ def _gradient(function: TargetFunction, point: Tensor) -> Tensor:
     return gradient.detach()
 
 
-def _made(
-    function: TargetFunction, found: Tensor, value: float, origin_value: float, error: float, n_steps: int
-) -> Attributed:
+def _made(function: TargetFunction, found: Tensor, value: float, origin_value: float, error: float) -> Attributed:
     attribution = found[0].detach().cpu().numpy().astype(np.float32)
     attribution[function.missing] = np.nan
-    return Attributed(attribution, value, origin_value, error, n_steps)
+    return Attributed(attribution, value, origin_value, error)

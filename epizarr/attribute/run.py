@@ -3,10 +3,8 @@
 import dataclasses
 import hashlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +19,13 @@ from epizarr.attribute.methods import (
     METHODS,
     MOST_STEPS,
     N_SAMPLES,
+    SHAP_SEED,
     attribute,
     check_method,
 )
 from epizarr.attribute.targets import Target, parse_target
 from epizarr.cluster import Progress, run_tasks
-from epizarr.errors import AttributionError, CheckpointError, MemoryBoundError
+from epizarr.errors import AttributionError, MemoryBoundError
 from epizarr.genome import Region
 from epizarr.io.files import replace_file
 from epizarr.io.group_state import group_state, make_way
@@ -50,13 +49,12 @@ from epizarr.io.store import (
 )
 from epizarr.io.track_binding import own_fits
 from epizarr.nn import Epiphany, NetworkConfig
-from epizarr.perturbed.locus import open_locus
-from epizarr.predict.blocks import Job, computing
-from epizarr.predict.plan import plan_prediction
+from epizarr.perturbed.locus import Locus, open_locus, plan_effects
+from epizarr.predict.blocks import Job, computing, load_model
 from epizarr.predict.settings import MAX_TASK_BYTES
 from epizarr.report.effect_figures import EffectTrack, attribution_figure
 from epizarr.report.figures import figure_png, value_label
-from epizarr.train.checkpoint import load_checkpoint
+from epizarr.train.checkpoint import load_checkpoint, run_name
 from epizarr.train.estimate import step_bytes
 from epizarr.windows import cut_padded
 
@@ -173,11 +171,12 @@ def attribute_contacts(
         raise AttributionError("attribution: a target is given twice; give each once.")
     parsed = [parse_target(text, grid, network.n_offsets, card.min_diagonal) for text in targets]
     chroms = list(dict.fromkeys(target.chrom for target in parsed))
-    plan = plan_prediction(
+    name = run or run_name(checkpoint)
+    plan = plan_effects(
         place,
-        [card],
+        card,
         cell_type=cell_type,
-        run=run or _run_name(Path(checkpoint)),
+        run=name,
         regions=[_hull(chrom, parsed) for chrom in chroms],
         use=use or {},
         without=without,
@@ -186,8 +185,6 @@ def attribute_contacts(
         overlap_bins=overlap_bins,
         batch_size=batch_size,
         torch_threads=torch_threads,
-        max_task_bytes=sys.maxsize,  # of blocks that are not predicted here
-        compares_tracks=False,  # a prediction does, once
     )
     _check_memory(network, parsed, plan.job, max_task_bytes)
     levels, other_group, other_rows, origin = _baseline(plan.job, card.tracks, baseline, use or {})
@@ -197,7 +194,7 @@ def attribute_contacts(
             "most_steps": MOST_STEPS,
             "completeness": [COMPLETENESS, COMPLETENESS_OF_ALL],
         },
-        "gradient-shap": {"n_samples": N_SAMPLES, "seed": 0},
+        "gradient-shap": {"n_samples": N_SAMPLES, "seed": SHAP_SEED},
     }
     kept = {
         key: value for key, value in plan.attrs.items() if key not in ("binsize", "span_bp", "regions", "track_binsize")
@@ -208,7 +205,7 @@ def attribute_contacts(
         "method": json.dumps({"method": method, **settings.get(method, {})}, sort_keys=True),
         "baseline": origin,
     }
-    group = group_path("attributions", cell_type, card.track_binsize, plan.job.group.split("/")[2])
+    group = group_path("attributions", cell_type, card.track_binsize, name)
     described = json.dumps([_CODE_FORMAT, attrs, list(targets)], sort_keys=True)
     job = dataclasses.replace(plan.job, group=group, digest=hashlib.sha256(described.encode()).hexdigest())
     tasks = [
@@ -330,20 +327,10 @@ def _create(job: Job, attrs: Mapping[str, Any], targets: Sequence[str], names: S
     sweep_group(job.out, job.group)
 
 
-@lru_cache(maxsize=1)
-def _own_model(path: str, sha256: str) -> Epiphany:
-    """Load the network once a process, apart from the one that predicts in other threads."""
-    checkpoint = load_checkpoint(path)
-    if checkpoint.sha256 != sha256:
-        raise CheckpointError(f"checkpoint {path} was replaced while it was used; start the attribution again.")
-    return checkpoint.model()
-
-
 def _attribute_target(task: _Task) -> None:
     """Attribute one target and write it. Safe to run again, anywhere."""
     job, settings = task.job, task.job.settings
-    member = job.members[0]
-    model = _own_model(member.checkpoint, member.checkpoint_sha256)
+    model = load_model(job, job.members[0])
     target = parse_target(task.text, job.grid, model.config.n_offsets, task.min_diagonal)
     first, end = job.grid.chrom_extent(target.chrom)
     tiling = Tiling.of(end - first, target.lo, target.hi, settings.tile_bins, settings.overlap_bins)
@@ -401,8 +388,11 @@ def _write_figures(folder: Path, job: Job, group: str, targets: Sequence[Target]
     """Draw the first twelve targets: the predicted map, the tracks and their attributions."""
     folder.mkdir(parents=True, exist_ok=True)
     ds = open_group(job.out, group, "attributions")
-    for index, target in enumerate(targets[:12]):
-        locus = open_locus(job, target.chrom, names)
+    # By chromosome, so that the tracks of each are read once and those of one are held.
+    locus: Locus | None = None
+    for index, target in sorted(enumerate(targets[:12]), key=lambda pair: pair[1].chrom):
+        if locus is None or locus.tracks.chrom != target.chrom:
+            locus = open_locus(job, target.chrom, names)
         first, _ = locus.extent
         start = max(0, min(a for a, _ in target.intervals) - _FIGURE_MARGIN_BP)
         end = min(job.assembly.length(target.chrom), max(b for _, b in target.intervals) + _FIGURE_MARGIN_BP)
@@ -435,9 +425,3 @@ def _write_figures(folder: Path, job: Job, group: str, targets: Sequence[Target]
 def _hull(chrom: str, targets: Sequence[Target]) -> str:
     ends = [interval for target in targets if target.chrom == chrom for interval in target.intervals]
     return f"{chrom}:{min(a for a, _ in ends)}-{max(b for _, b in ends)}"
-
-
-def _run_name(checkpoint: Path) -> str:
-    """Name of the run folder that a checkpoint lies in."""
-    parent = checkpoint.absolute().parent
-    return parent.parent.name if parent.name == "checkpoints" else parent.name

@@ -5,8 +5,10 @@ the core carries on. So the tiles that hold a reached bin are computed anew and 
 edits ARE those before them. Where the edits move sequence, the tiles behind them move with it.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +17,14 @@ import xarray as xr
 from epizarr.bands import mask_band, scatter_stripes
 from epizarr.errors import PerturbationError
 from epizarr.io.layout import TRACK_SHARD
+from epizarr.io.places import Place
 from epizarr.io.store import open_tracks, read_region
 from epizarr.nn import Epiphany, NetworkConfig, predict_tiles
 from epizarr.perturb import ChromTracks, Copy, Edit, EditedTracks, TrackFacts, tracks_needed
 from epizarr.predict.blocks import Job, computing, load_model
+from epizarr.predict.plan import Plan, plan_prediction
 from epizarr.tiles import crossfade, reached_bins, replaced_tiles, tile_starts, tiles_touching
+from epizarr.train.checkpoint import Checkpoint
 from epizarr.transforms import network_input
 from epizarr.windows import cut_padded, track_extent
 
@@ -132,11 +137,7 @@ class Locus:
             means[name], totals[name] = (np.nan, 0.0) if row is None else mean_and_total(job, row)
         others = {}
         for cell_type in sorted({edit.cell_type for edit in edits if isinstance(edit, Copy)}):
-            tracks = open_tracks(job.store, cell_type, job.track_binsize)
-            there = [str(name) for name in tracks["track"].values]
-            kept = [name for name in self.tracks.names if use.get(name, name) in there]
-            rows = [there.index(use.get(name, name)) for name in kept]
-            others[cell_type] = read_stretch(job, tracks, self.tracks.chrom, kept, rows)
+            others[cell_type] = read_other(job, cell_type, self.tracks.chrom, self.tracks.names, use)
         return TrackFacts(means, totals, others)
 
 
@@ -163,6 +164,15 @@ class PerturbedBands:
     after: np.ndarray
     rearranged: np.ndarray
     reached: tuple[int, int]
+
+
+def plan_effects(store: Place, checkpoint: Checkpoint, **options: Any) -> Plan:
+    """Plan a prediction whose job serves to edit or to explain it: see :func:`epizarr.predict.plan.plan_prediction`.
+
+    Its blocks are not predicted, so that no bound of a block's memory applies, and the tracks are not compared with those of
+    training, which a prediction does once.
+    """
+    return plan_prediction(store, [checkpoint], max_task_bytes=sys.maxsize, compares_tracks=False, **options)
 
 
 def open_locus(job: Job, chrom: str, names: Sequence[str]) -> Locus:
@@ -314,6 +324,22 @@ def read_stretch(
         signal=signal,
         blacklisted=np.asarray(tracks["blacklisted"].isel(bin=part).data.compute(scheduler="synchronous")),
     )
+
+
+def read_other(
+    job: Job,
+    cell_type: str,
+    chrom: str,
+    names: Sequence[str],
+    use: Mapping[str, str],
+    lo: int = 0,
+    hi: int | None = None,
+) -> ChromTracks:
+    """As :func:`read_stretch`, of any cell type: those of the named tracks that it has, matched by name or as ``use`` says."""
+    tracks = open_tracks(job.store, cell_type, job.track_binsize)
+    there = [str(name) for name in tracks["track"].values]
+    kept = [name for name in names if use.get(name, name) in there]
+    return read_stretch(job, tracks, chrom, kept, [there.index(use.get(name, name)) for name in kept], lo, hi)
 
 
 def mean_and_total(job: Job, row: int) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,7 @@ from epizarr.io.store import (
 from epizarr.nn import prediction_bytes
 from epizarr.perturb import Edit, EditedTracks, apply_edits, share_warnings, with_linked_tracks
 from epizarr.perturbed.changes import changed_boundaries, changed_contacts
-from epizarr.perturbed.locus import Locus, PerturbedBands, open_locus, perturbed_bands
-from epizarr.predict.plan import plan_prediction
+from epizarr.perturbed.locus import Locus, PerturbedBands, open_locus, perturbed_bands, plan_effects
 from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES
 from epizarr.report.effect_figures import EffectTrack, perturbation_figure
 from epizarr.report.figures import figure_png, value_label
@@ -128,9 +126,9 @@ def perturb_contacts(
     )
     check_name(name, "run")
     network = load_checkpoint(checkpoint)
-    plan = plan_prediction(
+    plan = plan_effects(
         place,
-        [network],
+        network,
         cell_type=cell_type,
         run=name,
         regions=[region or str(edited_region)],
@@ -141,8 +139,6 @@ def perturb_contacts(
         overlap_bins=overlap_bins,
         batch_size=batch_size,
         torch_threads=torch_threads,
-        max_task_bytes=sys.maxsize,  # of blocks that are not predicted here
-        compares_tracks=False,  # a prediction does, once
     )
     locus = open_locus(plan.job, chrom, network.tracks)
     edited = apply_edits(locus.tracks, made, locus.facts(made, use=use or {}))

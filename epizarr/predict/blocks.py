@@ -113,9 +113,7 @@ _GPU = threading.Lock()
 def _read_model(path: str, sha256: str, precision: Precision, device: Device) -> Epiphany:
     checkpoint = load_checkpoint(path)
     if checkpoint.sha256 != sha256:
-        raise CheckpointError(
-            f"checkpoint {path} was replaced while it was used for prediction; start the prediction again."
-        )
+        raise CheckpointError(f"checkpoint {path} was replaced while it was used; start the same command again.")
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("prediction on device 'cuda': a worker has no usable CUDA device. Start workers with cuda:N.")
     return lower_precision(checkpoint.model(), precision).to(device)

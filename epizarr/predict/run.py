@@ -31,6 +31,7 @@ from epizarr.predict.blocks import BY_MEMBER, Block, Job, predict_block
 from epizarr.predict.plan import Plan, plan_predictions
 from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES, Device
 from epizarr.schema import PREDICTIONS
+from epizarr.train.checkpoint import run_name
 
 
 @overload
@@ -269,8 +270,7 @@ def _layout(job: Job, calibration: Calibration | None) -> tuple[dict[str, np.nda
 
 def _run_name(checkpoints: Sequence[str | Path]) -> str:
     """Name of the run folder that a checkpoint lies in, with ``-ensemble`` where it is the first of several."""
-    parent = Path(checkpoints[0]).absolute().parent
-    name = parent.parent.name if parent.name == "checkpoints" else parent.name
+    name = run_name(checkpoints[0])
     return name if len(checkpoints) == 1 else f"{name}-ensemble"
 
 

@@ -26,13 +26,13 @@ from epizarr.perturb import (
     apply_edits,
     with_linked_tracks,
 )
-from epizarr.perturbed.locus import read_stretch, target_rows, transformed_tracks
+from epizarr.perturbed.locus import read_other, read_stretch, target_rows, transformed_tracks
 from epizarr.predict.blocks import Job, computing, load_model
 from epizarr.predict.settings import TRUNK_BINS
 from epizarr.schema import SIGNED_VARIABLES
 from epizarr.screen.scores import SCORES, boundary_scores, stripe_change, view_margin
 from epizarr.screen.sites import Sites
-from epizarr.tiles import crossfade, reading_bins, tile_starts
+from epizarr.tiles import crossfade, reading_bins, tile_starts, tiles_touching
 from epizarr.transforms import network_input
 from epizarr.windows import cut_padded, track_extent
 
@@ -205,18 +205,20 @@ class _Stretch:
         self.lo = max(0, min(*(lo - margin for lo, _ in bins), *(lo for lo, _ in read), self.n_bins - 1))
         self.hi = min(self.n_bins, max(*(hi + margin for _, hi in bins), *(hi for _, hi in read)))
         # Raw tracks as far as the tiles and the edits' flanks read them.
-        tiles = np.flatnonzero((self.starts < self.hi) & (self.starts + self.length > self.lo))
+        tiles = tiles_touching(self.starts, self.length, self.lo, self.hi)
         tile_lo, tile_hi = int(self.starts[tiles[0]]), int(self.starts[tiles[-1]]) + self.length
         self.extent = track_extent(tile_lo, tile_hi - tile_lo, per_bin, network.halo)
         self.flank = -(-BACKGROUND_FLANK_BP // job.track_binsize)
         fine_first, fine_end = job.assembly.bins(job.track_binsize).chrom_extent(self.chrom)
         self.begin = max(0, min(self.extent[0], *(lo - self.flank for lo, _ in fine)))
         stop = min(fine_end - fine_first, max(self.extent[1], *(hi + self.flank for _, hi in fine)))
-        self.tracks = self._read(job.tracks_group.split("/")[0], screen.names, stop)
+        own_group = open_tracks(job.store, job.tracks_group.split("/")[0], job.track_binsize)
+        self.tracks = read_stretch(job, own_group, self.chrom, screen.names, job.track_rows, self.begin, stop)
         edit = screen.edit_of(screen.sites.region(job.assembly, own[0]))
         self.other: tuple[str, ChromTracks] | None = None
         if isinstance(edit, Copy):
-            self.other = edit.cell_type, self._read(edit.cell_type, screen.names, stop)
+            other = read_other(job, edit.cell_type, self.chrom, screen.names, screen.use, self.begin, stop)
+            self.other = edit.cell_type, other
         #: Intervals whose edit cannot be made: no local background.
         self.unmade: set[int] = set()
 
@@ -288,16 +290,6 @@ class _Stretch:
     def _track_bins(self, index: int) -> tuple[int, int]:
         binsize, sites = self.job.track_binsize, self.screen.sites
         return int(sites.start[index]) // binsize, -(-int(sites.end[index]) // binsize)
-
-    def _read(self, cell_type: str, names: Sequence[str], stop: int) -> ChromTracks:
-        job, use = self.job, self.screen.use
-        group = open_tracks(job.store, cell_type, job.track_binsize)
-        if cell_type == job.tracks_group.split("/")[0]:
-            return read_stretch(job, group, self.chrom, names, job.track_rows, self.begin, stop)
-        there = [str(name) for name in group["track"].values]
-        kept = [name for name in names if use.get(name, name) in there]
-        rows = [there.index(use.get(name, name)) for name in kept]
-        return read_stretch(job, group, self.chrom, kept, rows, self.begin, stop)
 
     def _cut(self, tracks: ChromTracks, a: int, b: int) -> ChromTracks:
         """Track bins ``[a, b)`` of the chromosome, as if they were one."""

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,8 @@ from epizarr.io.store import (
     write_region,
 )
 from epizarr.perturb import ChromTracks, Copy
-from epizarr.perturbed.locus import mean_and_total, read_stretch
-from epizarr.predict.plan import Plan, plan_prediction
+from epizarr.perturbed.locus import mean_and_total, plan_effects, read_stretch
+from epizarr.predict.plan import Plan
 from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES
 from epizarr.report.figures import figure_png
 from epizarr.report.screen_figures import screen_figure
@@ -141,12 +140,13 @@ def screen_contacts(
     if null_draws < 0:
         raise PerturbationError(f"screen: {null_draws} null draws; needs 0 (no p-values) or more.")
     card = load_checkpoint(checkpoint)
+    name = run or _default_name(edit, named_tracks)
     chroms = [assembly.chrom_names[code] for code in np.unique(sites.chrom)]
-    plan = plan_prediction(
+    plan = plan_effects(
         place,
-        [card],
+        card,
         cell_type=cell_type,
-        run=run or _default_name(edit, named_tracks),
+        run=name,
         regions=[str(region) for region in where] if regions else chroms,
         use=use or {},
         without=without,
@@ -155,8 +155,6 @@ def screen_contacts(
         overlap_bins=overlap_bins,
         batch_size=batch_size,
         torch_threads=torch_threads,
-        max_task_bytes=sys.maxsize,  # of blocks that are not predicted here
-        compares_tracks=False,  # a prediction does, once
     )
     screen = _planned(plan, card, sites, edit, named_tracks, linked or {}, use or {}, bands)
     _check_memory(screen, max_task_bytes)
@@ -166,7 +164,7 @@ def screen_contacts(
         "null": json.dumps({"draws": null_draws, "seed": seed}, sort_keys=True),
         "sites_id": _sites_id(screen),
     }
-    group = group_path("screens", cell_type, card.binsize, plan.job.group.split("/")[2])
+    group = group_path("screens", cell_type, card.binsize, name)
     digest = hashlib.sha256(json.dumps([_CODE_FORMAT, attrs, screen.n_rows], sort_keys=True).encode()).hexdigest()
     screen = dataclasses.replace(screen, job=dataclasses.replace(plan.job, group=group, digest=digest))
     tasks = screen_tasks(screen)

@@ -273,6 +273,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(**fields, state=state, position=position, sha256=sha256, path=folder)
 
 
+def run_name(path: str | Path) -> str:
+    """Name of the run folder that a checkpoint lies in, given as ``RUNDIR/best`` or by its own folder."""
+    parent = Path(path).absolute().parent
+    return parent.parent.name if parent.name == CHECKPOINT_FOLDER else parent.name
+
+
 def check_resumable(run_dir: Path) -> None:
     """Refuse a run folder whose last checkpoint holds no training state, before anything is written to it.
 
