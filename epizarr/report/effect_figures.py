@@ -9,15 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from epizarr.genome import Region
-from epizarr.report.figures import COLOURS, MISSING_COLOUR, MapWindow, colour_limits, draw_map, fall_colours
+from epizarr.report.figures import (
+    COLOURS,
+    MISSING_COLOUR,
+    MapWindow,
+    TrackPanel,
+    coarsened,
+    colour_limits,
+    draw_map,
+    draw_track,
+    fall_colours,
+    join_panels,
+    name_map,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _DPI = 150
-#: Columns that a track is drawn with.
-_COLUMNS = 1200
 _AFTER_COLOUR = "#111111"
 
 
@@ -86,16 +96,16 @@ def perturbation_figure(
             fall_colours() if band is not difference else _signed_colours(),
             norm if band is not difference else signed,
         )
-        _name(axis, name)
+        name_map(axis, name)
     _colour_bar(figure, bars[0], norm, fall_colours(), value_label)
     _colour_bar(figure, bars[2], signed, _signed_colours(), "difference")
     bars[1].set_visible(False)
     for axis, track, colour in zip(axes[3:], tracks, COLOURS * 3, strict=False):
         top = _upper(track.signal)
-        _draw_signal(axis, track, shown, colour, top)
+        draw_track(axis, TrackPanel(track.name, track.signal, top), window, colour)
         if track.other is not None and not np.array_equal(track.other, track.signal, equal_nan=True):
-            values, edges = _coarse(track.other, shown)
-            differs = values != _coarse(track.signal, shown)[0]
+            values, edges = coarsened(track.other, window)
+            differs = values != coarsened(track.signal, window)[0]
             # Two missing bins differ as numbers do; both are grey already.
             axis.stairs(
                 np.where(differs, np.minimum(values, top), np.nan),
@@ -104,12 +114,11 @@ def perturbation_figure(
                 linewidth=1.2,
                 baseline=None,
             )
-            _grey(axis, np.isnan(values), edges, top)
+            axis.stairs(np.where(np.isnan(values), top, 0.0), edges, fill=True, color=MISSING_COLOUR, linewidth=0)
     for axis in axes:
-        for start, end in marks:
-            # A site is narrower than a pixel of the figure.
-            axis.axvspan(start / 1e6, end / 1e6, facecolor="none", edgecolor="#333333", linewidth=0.5, linestyle="--")
-    _finish(axes, shown, title)
+        _mark(axis, marks)
+    join_panels(axes, window)
+    axes[0].set_title(title, fontsize=10, loc="left")
     return figure
 
 
@@ -143,12 +152,13 @@ def attribution_figure(
     window = MapWindow(str(shown), shown.start, shown.end, binsize, margin_bins, (), (), value_label)
     norm = Normalize(*colour_limits(band))
     draw_map(axes[0], band, window, fall_colours(), norm)
-    _name(axes[0], "Predicted")
+    name_map(axes[0], "Predicted")
     _colour_bar(figure, bars[0], norm, fall_colours(), value_label)
-    summed = [_summed(track.other, shown) for track in tracks if track.other is not None]
+    # Attributions add up; what is missing has none.
+    summed = [coarsened(np.nan_to_num(t.other), window, np.add) for t in tracks if t.other is not None]
     most = max((float(np.abs(values).max(initial=0)) for values, _ in summed), default=1.0) or 1.0
     for index, (track, colour) in enumerate(zip(tracks, COLOURS * 3, strict=False)):
-        _draw_signal(axes[1 + 2 * index], track, shown, colour, _upper(track.signal))
+        draw_track(axes[1 + 2 * index], TrackPanel(track.name, track.signal, _upper(track.signal)), window, colour)
         axis = axes[2 + 2 * index]
         values, edges = summed[index]
         for part, shade in ((np.maximum(values, 0), "#b2182b"), (np.minimum(values, 0), "#2166ac")):
@@ -159,9 +169,9 @@ def attribution_figure(
         axis.text(-0.008, 0.5, "attribution", transform=axis.transAxes, ha="right", va="center", fontsize=7)
         axis.spines[["top", "right"]].set_visible(False)
     # On the tracks a mark would hide what lies under it.
-    for start, end in marks:
-        axes[0].axvspan(start / 1e6, end / 1e6, facecolor="none", edgecolor="#333333", linewidth=0.5, linestyle="--")
-    _finish(axes, shown, title)
+    _mark(axes[0], marks)
+    join_panels(axes, window)
+    axes[0].set_title(title, fontsize=10, loc="left")
     return figure
 
 
@@ -187,19 +197,10 @@ def _layout(maps: Sequence[float], tracks: Sequence[float]) -> tuple[Figure, lis
     return figure, axes, [figure.add_subplot(grid[row, 1]) for row in range(len(maps))]
 
 
-def _finish(axes: Sequence[Axes], shown: Region, title: str) -> None:
-    for axis in axes:
-        axis.set_xlim(shown.start / 1e6, shown.end / 1e6)
-        axis.tick_params(labelbottom=axis is axes[-1], labelsize=8)
-    axes[-1].set_xlabel(f"{shown.chrom} (Mb)", fontsize=9)
-    axes[0].set_title(title, fontsize=10, loc="left")
-
-
-def _name(axis: Axes, text: str) -> None:
-    axis.text(
-        0.008, 0.93, text, transform=axis.transAxes, va="top", fontsize=10, weight="bold",
-        bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 2.0},
-    )  # fmt: skip
+def _mark(axis: Axes, marks: Sequence[tuple[int, int]]) -> None:
+    """Outline intervals; a site is narrower than a pixel of the figure."""
+    for start, end in marks:
+        axis.axvspan(start / 1e6, end / 1e6, facecolor="none", edgecolor="#333333", linewidth=0.5, linestyle="--")
 
 
 def _colour_bar(figure: Figure, axis: Axes, norm: Any, colours: Any, label: str) -> None:
@@ -219,39 +220,3 @@ def _signed_colours() -> Any:
 def _upper(signal: np.ndarray) -> float:
     known = signal[~np.isnan(signal)]
     return (float(np.percentile(known, 99.9)) if len(known) else 1.0) or 1.0
-
-
-def _draw_signal(axis: Axes, track: EffectTrack, shown: Region, colour: str, upper: float) -> None:
-    values, edges = _coarse(track.signal, shown)
-    axis.stairs(np.minimum(np.nan_to_num(values), upper), edges, fill=True, color=colour, linewidth=0)
-    _grey(axis, np.isnan(values), edges, upper)
-    axis.set_ylim(0, upper)
-    axis.set_yticks([])
-    axis.text(-0.008, 0.62, track.name, transform=axis.transAxes, ha="right", va="center", fontsize=9)
-    axis.text(
-        -0.008, 0.12, f"0–{upper:.3g}", transform=axis.transAxes, ha="right", va="center", fontsize=7, color="#555555"
-    )
-    axis.spines[["top", "right"]].set_visible(False)
-
-
-def _grey(axis: Axes, missing: np.ndarray, edges: np.ndarray, upper: float) -> None:
-    axis.stairs(np.where(missing, upper, 0.0), edges, fill=True, color=MISSING_COLOUR, linewidth=0)
-
-
-def _runs(n: int, shown: Region) -> tuple[np.ndarray, np.ndarray]:
-    """First bin of each run that one column shows, and the columns' edges in Mb."""
-    starts = np.arange(0, n, max(1, -(-n // _COLUMNS)))
-    edges = np.linspace(shown.start, shown.end, n + 1) / 1e6
-    return starts, np.append(edges[starts], edges[-1])
-
-
-def _coarse(signal: np.ndarray, shown: Region) -> tuple[np.ndarray, np.ndarray]:
-    """Largest value of each run; NaN only where a whole run is missing."""
-    starts, edges = _runs(len(signal), shown)
-    return np.fmax.reduceat(signal, starts), edges
-
-
-def _summed(values: np.ndarray, shown: Region) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of each run, missing counted as 0: attributions add up."""
-    starts, edges = _runs(len(values), shown)
-    return np.add.reduceat(np.nan_to_num(values), starts), edges

@@ -6,6 +6,7 @@ matplotlib is imported when a figure is drawn, and only its object interface is 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -153,19 +154,13 @@ def contact_figure(window: MapWindow) -> Figure:
     for row, (title, band) in enumerate(window.maps):
         axis = figure.add_subplot(grid[row, 0])
         draw_map(axis, band, window, cmap, norm)
-        axis.text(
-            0.008, 0.93, title, transform=axis.transAxes, va="top", fontsize=10, weight="bold",
-            bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 2.0},
-        )  # fmt: skip
+        name_map(axis, title)
         axes.append(axis)
     for index, track in enumerate(window.tracks):
         axis = figure.add_subplot(grid[len(window.maps) + index, 0])
-        _draw_track(axis, track, window, COLOURS[index % len(COLOURS)])
+        draw_track(axis, track, window, COLOURS[index % len(COLOURS)])
         axes.append(axis)
-    for axis in axes:
-        axis.set_xlim(window.start / 1e6, window.end / 1e6)
-        axis.tick_params(labelbottom=axis is axes[-1], labelsize=8)
-    axes[-1].set_xlabel(f"{window.region.partition(':')[0]} (Mb)", fontsize=9)
+    join_panels(axes, window)
     axes[0].set_title(window.region, fontsize=11, loc="left")
     colour_axis = figure.add_subplot(grid[: len(window.maps), 1])
     bar = figure.colorbar(ScalarMappable(norm, cmap), cax=colour_axis, extend="both")
@@ -194,9 +189,25 @@ def draw_map(axis: Axes, band: np.ndarray, window: MapWindow, cmap: Colormap, no
     axis.locator_params(axis="y", nbins=4, prune="upper")  # the top label would touch the panel above
 
 
-def _draw_track(axis: Axes, track: TrackPanel, window: MapWindow, colour: str) -> None:
-    x = np.linspace(window.start, window.end, len(track.signal) + 1) / 1e6
-    signal, edges = _coarsen(track.signal, x)
+def name_map(axis: Axes, text: str) -> None:
+    """Write a map's name into its corner."""
+    axis.text(
+        0.008, 0.93, text, transform=axis.transAxes, va="top", fontsize=10, weight="bold",
+        bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 2.0},
+    )  # fmt: skip
+
+
+def join_panels(axes: Sequence[Axes], window: MapWindow) -> None:
+    """Give panels below each other the window as their one horizontal axis."""
+    for axis in axes:
+        axis.set_xlim(window.start / 1e6, window.end / 1e6)
+        axis.tick_params(labelbottom=axis is axes[-1], labelsize=8)
+    axes[-1].set_xlabel(f"{window.region.partition(':')[0]} (Mb)", fontsize=9)
+
+
+def draw_track(axis: Axes, track: TrackPanel, window: MapWindow, colour: str) -> None:
+    """Draw one track of a window, filled; grey where it was not measured."""
+    signal, edges = coarsened(track.signal, window)
     missing = np.isnan(signal)
     upper = track.upper if track.upper > 0 else 1.0
     axis.stairs(np.minimum(np.where(missing, 0.0, signal), upper), edges, fill=True, color=colour, linewidth=0)
@@ -210,11 +221,14 @@ def _draw_track(axis: Axes, track: TrackPanel, window: MapWindow, colour: str) -
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _coarsen(signal: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Largest value of each run of bins, so that narrow peaks stay visible; NaN only where a whole run is missing."""
-    step = max(1, -(-len(signal) // _TRACK_COLUMNS))
-    starts = np.arange(0, len(signal), step)
-    return np.fmax.reduceat(signal, starts), np.append(edges[starts], edges[-1])
+def coarsened(signal: np.ndarray, window: MapWindow, join: np.ufunc = np.fmax) -> tuple[np.ndarray, np.ndarray]:
+    """Join the bins of each run that one column of the figure shows; the values, and the columns' edges in Mb.
+
+    With ``np.fmax`` it is the largest, so that narrow peaks stay visible; NaN only where a whole run is missing.
+    """
+    edges = np.linspace(window.start, window.end, len(signal) + 1) / 1e6
+    starts = np.arange(0, len(signal), max(1, -(-len(signal) // _TRACK_COLUMNS)))
+    return join.reduceat(signal, starts), np.append(edges[starts], edges[-1])
 
 
 def colour_limits(band: np.ndarray) -> tuple[float, float]:
