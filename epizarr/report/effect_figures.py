@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def perturbation_figure(
     _colour_bar(figure, bars[0], norm, fall_colours(), value_label)
     _colour_bar(figure, bars[2], signed, _signed_colours(), "difference")
     bars[1].set_visible(False)
-    for axis, track, colour in zip(axes[3:], tracks, COLOURS * 3, strict=False):
+    for axis, track, colour in zip(axes[3:], tracks, cycle(COLOURS), strict=False):
         top = _upper(track.signal)
         draw_track(axis, TrackPanel(track.name, track.signal, top), window, colour)
         if track.other is not None and not np.array_equal(track.other, track.signal, equal_nan=True):
@@ -157,7 +158,7 @@ def attribution_figure(
     # Attributions add up; what is missing has none.
     summed = [coarsened(np.nan_to_num(t.other), window, np.add) for t in tracks if t.other is not None]
     most = max((float(np.abs(values).max(initial=0)) for values, _ in summed), default=1.0) or 1.0
-    for index, (track, colour) in enumerate(zip(tracks, COLOURS * 3, strict=False)):
+    for index, (track, colour) in enumerate(zip(tracks, cycle(COLOURS), strict=False)):
         draw_track(axes[1 + 2 * index], TrackPanel(track.name, track.signal, _upper(track.signal)), window, colour)
         axis = axes[2 + 2 * index]
         values, edges = summed[index]
