@@ -16,6 +16,7 @@ import torch
 from epizarr import __version__
 from epizarr.bands import band_on_chromosome, mask_band
 from epizarr.genome import Assembly, BinGrid
+from epizarr.io.places import place_of
 from epizarr.io.store import (
     BAND_ROWS,
     TRACK_CHUNK,
@@ -29,9 +30,10 @@ from epizarr.io.store import (
     write_region,
 )
 from epizarr.nn import Epiphany, NetworkConfig
+from epizarr.perturbed.locus import Locus, open_locus, plan_effects
 from epizarr.quantiles import fit_quantiles
 from epizarr.train.card import ModelCard
-from epizarr.train.checkpoint import Position, save_checkpoint
+from epizarr.train.checkpoint import Position, load_checkpoint, save_checkpoint
 from epizarr.train.config import load_config
 from epizarr.transforms import diagonal_sums, fit_target_transform, fit_track_transform, mean_of_sums
 
@@ -295,6 +297,27 @@ def write_checkpoint(
     optimizer = torch.optim.Adam(model.parameters())
     save_checkpoint(run_dir, card, (model, optimizer), Position(epoch=1, step=10, best_value=1.0, best_step=10))
     return run_dir / "best"
+
+
+def locus_of(store: Path, checkpoint: Path, chrom: str) -> Locus:
+    """A chromosome of cell type B, to be predicted in tiles of 60 bins."""
+    card = load_checkpoint(checkpoint)
+    place = place_of(store)
+    plan = plan_effects(
+        place,
+        card,
+        cell_type="B",
+        run="x",
+        regions=None,
+        use={},
+        without=[],
+        out=place,
+        tile_bins=60,
+        overlap_bins=15,
+        batch_size=8,
+        torch_threads=1,
+    )
+    return open_locus(plan.job, chrom, card.tracks)
 
 
 def predict_in_small_blocks(store: str, checkpoint: str, out: str) -> None:

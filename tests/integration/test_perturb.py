@@ -9,14 +9,11 @@ import pytest
 
 from epizarr.errors import MemoryBoundError, PerturbationError, StoreError
 from epizarr.genome import Region
-from epizarr.io.places import place_of
 from epizarr.io.store import grid_of, open_perturbation, open_prediction, open_tracks, write_region
 from epizarr.perturb import Delete, Duplicate, Invert, Mask, TrackFacts, Translocate, apply_edits
-from epizarr.perturbed import open_locus, perturb_contacts, perturbed_bands
+from epizarr.perturbed import perturb_contacts, perturbed_bands
 from epizarr.predict import predict_contacts
-from epizarr.predict.plan import plan_prediction
-from epizarr.train.checkpoint import load_checkpoint
-from tests._runs import ASSEMBLY, BINSIZE, N_DIAGONALS, write_checkpoint, write_store
+from tests._runs import BINSIZE, N_DIAGONALS, locus_of, write_checkpoint, write_store
 
 RUN = {"cell_type": "B", "tile_bins": 60, "overlap_bins": 15}
 
@@ -28,29 +25,8 @@ def made(tmp_path_factory):
     return store, write_checkpoint(folder / "run")
 
 
-def locus_of(made, chrom):
-    store, checkpoint = made
-    card = load_checkpoint(checkpoint)
-    plan = plan_prediction(
-        place_of(store),
-        [card],
-        cell_type="B",
-        run="x",
-        regions=None,
-        use={},
-        without=[],
-        out=place_of(store),
-        tile_bins=60,
-        overlap_bins=15,
-        batch_size=8,
-        torch_threads=1,
-        max_task_bytes=1 << 32,
-    )
-    return open_locus(plan.job, chrom, card.tracks)
-
-
 def test_facts__of_a_track_that_the_cell_type_lacks_are_missing(made):
-    locus = locus_of(made, "chr1")
+    locus = locus_of(*made, "chr1")
     lacking = replace(locus, job=replace(locus.job, track_rows=(None, *locus.job.track_rows[1:])))
     name = locus.tracks.names[0]
     facts = lacking.facts([Mask((), Region("chr1", 0, 1000))], use={})
@@ -98,7 +74,7 @@ def test_perturb__equals_predicting_the_edited_store_and_leaves_the_rest_to_the_
     ids=str,
 )
 def test_perturbed_bands__align_with_the_rearranged_sequence(made, edit):
-    locus = locus_of(made, edit.region.chrom)
+    locus = locus_of(*made, edit.region.chrom)
     edited = apply_edits(locus.tracks, [edit])
     bands = perturbed_bands(locus, edited, (0, locus.n_bins))
     place = edited.coordinates.coarse_after_from_before(locus.n_bins, 10)
@@ -120,7 +96,7 @@ def test_perturbed_bands__align_with_the_rearranged_sequence(made, edit):
 
 def test_perturbed_bands__of_a_deletion_are_those_of_the_shorter_sequence(made):
     """The rearranged map inside the reached stretch agrees with a prediction of the shorter chromosome, up to its tiles."""
-    locus = locus_of(made, "chr3")
+    locus = locus_of(*made, "chr3")
     edited = apply_edits(locus.tracks, [Delete(Region("chr3", 10_000, 12_000))])
     bands = perturbed_bands(locus, edited)
     n = -(-edited.tracks.n_bins // 10)
@@ -129,7 +105,7 @@ def test_perturbed_bands__of_a_deletion_are_those_of_the_shorter_sequence(made):
 
 
 def test_perturbed_bands__of_two_distant_sites_skip_what_lies_between(made):
-    locus = locus_of(made, "chr1")
+    locus = locus_of(*made, "chr1")
     sites = [Region("chr1", 500_000, 501_000), Region("chr1", 3_500_000, 3_501_000)]
     facts = TrackFacts(means={"CTCF": 0.1})
     edited = apply_edits(locus.tracks, [Mask(("CTCF",), site) for site in sites], facts)
@@ -184,4 +160,3 @@ def test_perturb__refuses_before_it_writes(made, tmp_path):
     with pytest.raises(MemoryBoundError):
         perturb_contacts(store, checkpoint, edits=["delete:chr1:0-10,000"], max_bytes=1 << 20, **call)
     assert not (tmp_path / "o.zarr/B").exists()
-    assert ASSEMBLY.name == "test"

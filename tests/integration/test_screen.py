@@ -12,18 +12,15 @@ import epizarr as ez
 from epizarr.cli import run
 from epizarr.errors import MemoryBoundError, PerturbationError, StoreError
 from epizarr.genome import Region
-from epizarr.io.places import place_of
 from epizarr.io.store import open_screen, open_tracks, store_assembly
 from epizarr.nn import NetworkConfig
 from epizarr.perturb import Copy, Insert, Mask, Scale, apply_edits
-from epizarr.perturbed import open_locus, perturbed_bands
+from epizarr.perturbed import perturbed_bands
 from epizarr.perturbed.locus import read_stretch
-from epizarr.predict.plan import plan_prediction
 from epizarr.screen import SCORES, block, screen_contacts, screen_table, screen_task_bytes
 from epizarr.screen.scores import view_margin
 from epizarr.screen.sites import null_sites, tile_sites
-from epizarr.train.checkpoint import load_checkpoint
-from tests._runs import ASSEMBLY, BINSIZE, N_DIAGONALS, write_checkpoint, write_store
+from tests._runs import ASSEMBLY, BINSIZE, N_DIAGONALS, locus_of, write_checkpoint, write_store
 
 RUN = {"cell_type": "B", "tile_bins": 60, "overlap_bins": 15}
 #: Chromosome ends, partial track bins, a hole, neighbours, one wider than a tile, one that is a whole short chromosome.
@@ -57,27 +54,6 @@ def made(tmp_path_factory):
     return store, write_checkpoint(folder / "run"), peaks
 
 
-def locus_of(made, chrom):
-    store, checkpoint, _ = made
-    card = load_checkpoint(checkpoint)
-    plan = plan_prediction(
-        place_of(store),
-        [card],
-        cell_type="B",
-        run="x",
-        regions=None,
-        use={},
-        without=[],
-        out=place_of(store),
-        tile_bins=60,
-        overlap_bins=15,
-        batch_size=8,
-        torch_threads=1,
-        max_task_bytes=1 << 32,
-    )
-    return open_locus(plan.job, chrom, card.tracks)
-
-
 @pytest.mark.parametrize("text", EDITS)
 def test_screen__equals_predicting_each_perturbation_anew(made, tmp_path, text):
     store, checkpoint, peaks = made
@@ -99,7 +75,7 @@ def test_screen__equals_predicting_each_perturbation_anew(made, tmp_path, text):
     ds = open_screen(tmp_path / "o", "B", "x", BINSIZE).load()
     margin = view_margin(N_DIAGONALS)
     assert ds["difference"].dims == ("perturbation", "row", "diagonal")
-    loci = {chrom: locus_of(made, chrom) for chrom in ASSEMBLY.chrom_names}
+    loci = {chrom: locus_of(*made[:2], chrom) for chrom in ASSEMBLY.chrom_names}
     for index in range(ds.sizes["perturbation"]):
         chrom, start, end = PLACES[index]
         locus = loci[chrom]
@@ -167,7 +143,7 @@ def test_screen__edit_that_changes_nothing_has_no_effect_and_p_of_1(made, tmp_pa
 def test_screen__p_values_of_places_without_signal_are_uniform(made, tmp_path):
     """Intervals drawn as null ones are, screened as if someone had asked for them."""
     store, checkpoint, _ = made
-    locus = locus_of(made, "chr1")
+    locus = locus_of(*made[:2], "chr1")
     region = [Region("chr1", 0, 4_700_450)]
     wanted = tile_sites(ASSEMBLY, [Region("chr1", 0, 120_000)], 500)
     tracks = dataclasses.replace(
@@ -201,7 +177,7 @@ def test_screen__p_values_of_places_without_signal_are_uniform(made, tmp_path):
 def test_null_sites__are_matched_free_of_signal_and_the_same_again(made):
     store, _, _ = made
     tracks = open_tracks(store, "B")
-    locus = locus_of(made, "chr1")
+    locus = locus_of(*made[:2], "chr1")
     assembly = store_assembly(store)
     regions = [Region("chr1", 1_900_000, 2_600_000)]
     sites = tile_sites(assembly, [Region("chr1", 1_950_050, 1_970_000)], 1_030)
