@@ -65,7 +65,7 @@ def parse_edit(text: str, assembly: Assembly, peaks: Mapping[str, Sequence[Regio
     if kind in _VALUE_KINDS:
         named, *parts = parts or [""]
         tracks = () if named == "*" else tuple(name.strip() for name in named.split("+"))
-        if not all(tracks) or (named != "*" and not named):
+        if not all(tracks):
             raise PerturbationError(f"edit {text!r}: needs {kind}:TRACKS:REGION, tracks joined by + or * for all.")
     options = {}
     while parts and "=" in parts[-1]:

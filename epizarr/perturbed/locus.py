@@ -49,7 +49,7 @@ class Locus:
     @property
     def network(self) -> NetworkConfig:
         """Shape of the network."""
-        return self.model.config
+        return self.job.network
 
     @property
     def model(self) -> Epiphany:

@@ -125,10 +125,10 @@ def perturb_contacts(
         chrom, min(e.region.start for e in made), min(max(e.region.end for e in made), assembly.length(chrom))
     )
     check_name(name, "run")
-    network = load_checkpoint(checkpoint)
+    card = load_checkpoint(checkpoint)
     plan = plan_effects(
         place,
-        network,
+        card,
         cell_type=cell_type,
         run=name,
         regions=[region or str(edited_region)],
@@ -140,7 +140,7 @@ def perturb_contacts(
         batch_size=batch_size,
         torch_threads=torch_threads,
     )
-    locus = open_locus(plan.job, chrom, network.tracks)
+    locus = open_locus(plan.job, chrom, card.tracks)
     edited = apply_edits(locus.tracks, made, locus.facts(made, use=use or {}))
     for sentence in (*share_warnings(edited), *_off_grid(locus, edited.tracks.n_bins)):
         _LOG.warning("%s", sentence)
@@ -153,7 +153,7 @@ def perturb_contacts(
         lo, hi = plan.job.grid.region_extent(wanted)
         asked = (lo - first, hi - first)
     _check_memory(locus, asked, max_bytes)
-    group = group_path("perturbations", cell_type, network.binsize, name)
+    group = group_path("perturbations", cell_type, card.binsize, name)
     create_store(home, assembly)
     attrs = {key: value for key, value in plan.attrs.items() if key != "regions"} | {
         "edits": json.dumps([str(edit) for edit in made]),
