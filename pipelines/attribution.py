@@ -23,6 +23,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import epizarr as ez
+from epizarr.metrics.interactions import ranking_scores
 from epizarr.simulate import DEFAULT, World, chrom_lengths_of, expected_contacts, simulate_world
 
 CELL_TYPE, BINSIZE = "SIM1", 10_000
@@ -55,10 +56,7 @@ def boundaries_of(world: World, chroms: Sequence[str]) -> pd.DataFrame:
 
 def auroc(score: np.ndarray, is_positive: np.ndarray) -> float:
     """Area under the ROC curve: the share of pairs (positive, negative) in order, ties counted half; NaN without both."""
-    positive, negative = score[is_positive][:, None], score[~is_positive][None]
-    if not positive.size or not negative.size:
-        return float("nan")
-    return float(((positive > negative) + 0.5 * (positive == negative)).mean())
+    return ranking_scores(score, is_positive.astype(float), 0.5).auroc
 
 
 def is_predicted(store: Path, run: str, boundaries: pd.DataFrame) -> np.ndarray:
