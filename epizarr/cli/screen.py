@@ -109,7 +109,7 @@ def command(
             overwrite=overwrite,
             take_over=take_over,
         )
-    table = screen_table(open_group(out or store, group, "screens").load()).head(10)
+    table = screen_table(open_group(out or store, group, "screens")).head(10)
     print_table(
         ["rank", "interval", "mean |change|", "q", "insulation", "boundary"],
         [

@@ -195,7 +195,7 @@ def screen_contacts(
             finish_group(home, group)
             ledger.clear()
     if report is not None:
-        _write_report(Path(report), open_group(home, group, "screens").load(), assembly)
+        _write_report(Path(report), open_group(home, group, "screens"), assembly)
     return group
 
 
@@ -205,7 +205,7 @@ def screen_table(ds: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     ds
-        A ``screens`` group.
+        A ``screens`` group. Its scores are read; the differences of the contacts, if it has them, are not.
 
     Returns
     -------
@@ -214,6 +214,7 @@ def screen_table(ds: xr.Dataset) -> pd.DataFrame:
     whose edit could not be made (NaN) last.
     """
     names = ds["chrom_name"].values[ds["chrom"].values]
+    scores = ds[["effect", "p_value", "q_value"]].load()
     columns: dict[str, Any] = {
         "name": ds["perturbation"].values,
         "chrom": names,
@@ -221,10 +222,10 @@ def screen_table(ds: xr.Dataset) -> pd.DataFrame:
         "end": ds["end"].values,
     }
     for score in SCORES:
-        columns[score] = ds["effect"].sel(score=score).values
+        columns[score] = scores["effect"].sel(score=score).values
     for score in ("mean_abs_change", "insulation_change"):
         for letter, variable in (("p", "p_value"), ("q", "q_value")):
-            columns[f"{letter}_{score}"] = ds[variable].sel(score=score).values
+            columns[f"{letter}_{score}"] = scores[variable].sel(score=score).values
     table = pd.DataFrame(columns).sort_values("mean_abs_change", ascending=False, kind="stable", ignore_index=True)
     table.insert(0, "rank", np.arange(1, len(table) + 1))
     return table
