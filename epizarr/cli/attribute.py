@@ -13,6 +13,7 @@ from epizarr.cli.console import (
     client_for,
     print_table,
     progress_bar,
+    read_pairs,
     stdout,
 )
 from epizarr.cli.model_options import (
@@ -21,7 +22,6 @@ from epizarr.cli.model_options import (
     StoreArgument,
     UseOption,
     WithoutOption,
-    read_pairs,
 )
 
 

@@ -30,6 +30,20 @@ TakeOverOption = Annotated[
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
+def read_pairs(
+    texts: Sequence[str] | None, option: str, *, form: str = "NAME=TRACK", example: str = "DNase=ATAC"
+) -> dict[str, str]:
+    """Read the texts of an option that has this form, such as ``NAME=TRACK``."""
+    pairs: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value) or name in pairs:
+            needed = f"needs {form}, each {form.partition('=')[0]} once, e.g. {example}"
+            raise typer.BadParameter(f"{text!r}: {needed}", param_hint=option)
+        pairs[name] = value
+    return pairs
+
+
 def print_error(text: str) -> None:
     """Print an error as one paragraph on stderr."""
     stderr.print("error:", style="bold red", end=" ")

@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
+from epizarr.cli.console import read_pairs
+
 _PANEL = "Another program's map"
 
 
@@ -75,7 +77,7 @@ def import_arguments(
         "chrom": chrom,
         "start": start,
         "triangle": triangle,
-        "rename": _names(rename_chrom) if rename_chrom else None,
+        "rename": read_pairs(rename_chrom, "--rename-chrom", form="FILE=STORE", example="21=chr21") or None,
         "train": words(train) or None,
         "trained_cell_types": [name.strip() for name in trained_on.split(",")] if trained_on else None,
     }
@@ -85,15 +87,3 @@ def import_arguments(
 def words(texts: list[str] | None) -> list[str]:
     """Regions of an option that may be repeated and hold several, separated by spaces."""
     return [word for text in texts or [] for word in text.split()]
-
-
-def _names(texts: list[str]) -> dict[str, str]:
-    names: dict[str, str] = {}
-    for text in texts:
-        in_file, equals, in_store = (part.strip() for part in text.partition("="))
-        if not (in_file and equals and in_store) or in_file in names:
-            raise typer.BadParameter(
-                f"{text!r}: needs FILE=STORE, each FILE once, e.g. 21=chr21", param_hint="--rename-chrom"
-            )
-        names[in_file] = in_store
-    return names

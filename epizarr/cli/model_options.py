@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from epizarr.cli.console import read_pairs
+
 StoreArgument = Annotated[str, typer.Argument(help="Store with the cell type's tracks.")]
 CheckpointOption = Annotated[
     Path, typer.Option("--checkpoint", help="RUNDIR/best, RUNDIR/last, or a checkpoint's folder.")
@@ -28,17 +30,6 @@ WithoutOption = Annotated[
     ),
 ]
 OutOption = Annotated[str | None, typer.Option("--out", help="Store to write to.  [default: STORE]")]
-
-
-def read_pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """Read ``NAME=TRACK`` texts of an option."""
-    pairs: dict[str, str] = {}
-    for text in texts or []:
-        name, equals, track = (part.strip() for part in text.partition("="))
-        if not (name and equals and track) or name in pairs:
-            raise typer.BadParameter(f"{text!r}: needs NAME=TRACK, each NAME once, e.g. DNase=ATAC", param_hint=option)
-        pairs[name] = track
-    return pairs
 
 
 def read_linked(texts: list[str] | None) -> dict[str, list[str]]:

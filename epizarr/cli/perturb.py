@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from epizarr.cli.console import OverwriteOption, TakeOverOption, print_table, stdout
+from epizarr.cli.console import OverwriteOption, TakeOverOption, print_table, read_pairs, stdout
 from epizarr.cli.model_options import (
     CheckpointOption,
     LinkedOption,
@@ -14,7 +14,6 @@ from epizarr.cli.model_options import (
     UseOption,
     WithoutOption,
     read_linked,
-    read_pairs,
 )
 
 

@@ -12,9 +12,10 @@ from epizarr.cli.console import (
     ThreadsOption,
     client_for,
     progress_bar,
+    read_pairs,
     stdout,
 )
-from epizarr.cli.model_options import OutOption, StoreArgument, UseOption, WithoutOption, read_pairs
+from epizarr.cli.model_options import OutOption, StoreArgument, UseOption, WithoutOption
 
 
 def register(app: typer.Typer) -> None:

@@ -13,6 +13,7 @@ from epizarr.cli.console import (
     client_for,
     print_table,
     progress_bar,
+    read_pairs,
     stdout,
 )
 from epizarr.cli.model_options import (
@@ -23,7 +24,6 @@ from epizarr.cli.model_options import (
     UseOption,
     WithoutOption,
     read_linked,
-    read_pairs,
 )
 
 
