@@ -429,7 +429,7 @@ def _fit_baselines(
 
 def _fit_sums(task: _FitTask) -> PixelMoments:
     maps, rows = task.maps, task.rows
-    target = maps.transform.apply(maps.observed(rows))
+    target = maps.transformed(maps.observed(rows))
     return PixelMoments.of_block(pixel_features(maps.bin_tracks(rows), *target.shape), target)
 
 

@@ -13,7 +13,7 @@ from epizarr.evaluate.maps import Maps, open_maps, region_rows
 from epizarr.genome import Region
 from epizarr.io.group_choice import find_prediction
 from epizarr.io.places import Place, StorePath, place_of
-from epizarr.io.store import group_path, read_region
+from epizarr.io.store import group_path
 from epizarr.metrics.uncertainty import coverage_by_distance, gaussian_factor, gaussian_nll, reliability_curve
 
 
@@ -204,11 +204,8 @@ def _regions(
     for region in regions:
         blocks = []
         for rows in region_rows(maps.grid, [region]):
-            part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, maps.n_diagonals)}
-            contact = read_region(home, group, "contact", part)
-            sd = read_region(home, group, "transformed_sd", part)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                truth, mean = maps.transform.apply(maps.observed(rows)), maps.transform.apply(contact)
+            sd = maps.predicted(home, group, rows, "transformed_sd")
+            truth, mean = (maps.transformed(b) for b in (maps.observed(rows), maps.predicted(home, group, rows)))
             counts = np.isfinite(truth) & np.isfinite(mean) & np.isfinite(sd)
             blocks.append([np.where(counts, band, np.nan) for band in (truth, mean, sd)])
         if blocks:
