@@ -23,7 +23,8 @@ from epizarr.evaluate.maps import (
     read_truth,
     region_rows,
 )
-from epizarr.evaluate.score import PREDICTION, group_name
+from epizarr.evaluate.notes import PREDICTION
+from epizarr.evaluate.score import group_name
 from epizarr.evaluate.section_parts import section_parts
 from epizarr.genome import Region
 from epizarr.io.files import replace_file

@@ -209,8 +209,8 @@ def test_evaluate__of_unknown_training_fits_baselines_outside_the_scored_regions
     with pytest.raises(SplitError, match="--region"):
         evaluate_run(store, "theirs", cell_type="B")
     seen = []
-    original = score._fit_sums
-    monkeypatch.setattr(score, "_fit_sums", lambda task: seen.append(task) or original(task))
+    original = score.fit_sums
+    monkeypatch.setattr(score, "fit_sums", lambda task: seen.append(task) or original(task))
     scores = evaluate_run(store, "theirs", cell_type="B", regions=["chr2:500,000-1,000,000"], n_threads=1)
     assert {task.maps.cell_type for task in seen} == {"B"}
     margin = N_DIAGONALS
