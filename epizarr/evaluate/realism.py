@@ -144,6 +144,8 @@ def realism_scores(
     ------
     SplitError
         If there is no region to score on.
+    RegionError
+        If regions to score on overlap.
     StoreNotFoundError, StoreError
         If something is missing in the store, or the runs do not belong together.
     CheckpointError
@@ -239,7 +241,7 @@ def _held_out(
     texts = list(regions or splits.get("test", ()))
     if not texts:
         raise SplitError("this run has no test regions; say which regions to score on (regions).")
-    scored = [maps.assembly.region(text) for text in texts]
+    scored = maps.assembly.disjoint(texts)  # pixels in two regions would count twice
     more = [maps.assembly.region(text) for text in (splits.get("validation", ()) if fit_on is None else fit_on)]
     more = [region for region in more if not any(region.overlaps(other) for other in scored)]
     every = (*scored, *more)

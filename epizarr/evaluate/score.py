@@ -425,8 +425,7 @@ def _regions(maps: Maps, regions: Sequence[str] | None, trained_on: dict[str, An
     texts = list(regions or trained_on["splits"].get("test", ()))
     if not texts:
         raise SplitError("this run has no test regions; say which regions to score on (--region).")
-    view = maps.assembly.view(texts)
-    chosen = [Region(str(c), int(s), int(e)) for c, s, e in view[["chrom", "start", "end"]].itertuples(index=False)]
+    chosen = maps.assembly.disjoint(texts)
     empty = [str(region) for region in chosen if not region_rows(maps.grid, [region])]
     if empty:
         raise SplitError(f"regions {empty} hold no whole bin of {maps.binsize:,} bp; widen them.")

@@ -69,7 +69,7 @@ def calibrate_run(
     texts = list(regions or splits.get("validation", ()))
     if not texts:
         raise SplitError(f"run {run!r} has no validation regions; say which regions to calibrate on (--region).")
-    chosen = _parse(maps, texts)
+    chosen = maps.assembly.disjoint(texts)
     for split in ("train", "test"):
         seen = [str(r) for r in chosen if any(r.overlaps(maps.assembly.region(t)) for t in splits.get(split, ()))]
         if seen:
@@ -137,7 +137,7 @@ def assess_uncertainty(
     wanted = calibration.coverages
     flat = np.repeat([[gaussian_factor(c)] for c in wanted], maps.n_diagonals, axis=1)
     factors = {"normal": flat, "conformal": calibration.factors}
-    found = list(_regions(maps, _parse(maps, texts), home, prediction, run))
+    found = list(_regions(maps, maps.assembly.disjoint(texts), home, prediction, run))
     scores = np.concatenate([error_scores(*region) for region in found])
     counts = {kind: coverage_by_distance(scores, of_kind) for kind, of_kind in factors.items()}
     n_pixels = counts["normal"][1]
@@ -189,11 +189,6 @@ def _open(
             "by a network with network.head = 'variance'."
         )
     return prediction, open_maps(store, cell_type, prediction, is_predicted=True), home
-
-
-def _parse(maps: Maps, texts: Sequence[str]) -> list[Region]:
-    view = maps.assembly.view(texts)
-    return [Region(str(c), int(s), int(e)) for c, s, e in view[["chrom", "start", "end"]].itertuples(index=False)]
 
 
 def _regions(
