@@ -48,7 +48,7 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for a figure of each of the first twelve targets.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="Name of the group.  [default: the run folder's name]")] = None,
+    run: Annotated[str | None, typer.Option(help="Name of the group.  \\[default: the run folder's name]")] = None,
     use: Annotated[
         list[str] | None,
         typer.Option(help="Read another track in the place of the model's, e.g. DNase=ATAC.", metavar="NAME=TRACK"),
@@ -56,7 +56,7 @@ def command(
     without: Annotated[
         list[str] | None, typer.Option(help="Feed a track as missing, if the model was trained with track dropout.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Store to write to.  [default: STORE]")] = None,
+    out: Annotated[str | None, typer.Option(help="Store to write to.  \\[default: STORE]")] = None,
     torch_threads: Annotated[int, typer.Option(min=1, help="Threads of one target.")] = 1,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,

@@ -37,27 +37,29 @@ def command(
     ],
     cell_type: Annotated[str, typer.Option(help="Cell type to score.")],
     region: Annotated[
-        list[str] | None, typer.Option(help="Region to score; repeat for several.  [default: the run's test regions]")
+        list[str] | None, typer.Option(help="Region to score; repeat for several.  \\[default: the run's test regions]")
     ] = None,
     sections: Annotated[
         str | None,
         typer.Option(
             help="What to score besides the correlations, comma-separated: published, domains, interactions, loops, similarity, "
-            "submatrices.  [default: all that apply]"
+            "submatrices.  \\[default: all that apply]"
         ),
     ] = None,
     loops: Annotated[
         Path | None,
-        typer.Option(help="BEDPE file of loops that count as true.  [default: those called in the measured map]"),
+        typer.Option(help="BEDPE file of loops that count as true.  \\[default: those called in the measured map]"),
     ] = None,
     other_cell_type: Annotated[
         str | None, typer.Option(help="Cell type of the store that the prediction is to be told from.")
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="Folder of a simulated cell type: adds the ceilings.")] = None,
-    predictions: Annotated[str | None, typer.Option(help="Store that holds the prediction.  [default: STORE]")] = None,
+    predictions: Annotated[
+        str | None, typer.Option(help="Store that holds the prediction.  \\[default: STORE]")
+    ] = None,
     binsize: Annotated[int | None, typer.Option(min=1, help="Bin width in bp, where the run has several.")] = None,
     report: Annotated[
-        Path | None, typer.Option(help="HTML report to write, pictures included.  [default: RUN.html]")
+        Path | None, typer.Option(help="HTML report to write, pictures included.  \\[default: RUN.html]")
     ] = None,
     map_file: Annotated[
         str | None,
@@ -68,7 +70,7 @@ def command(
         ),
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option(help="CSV file of all scores to write.  [default: beside the report]")
+        Path | None, typer.Option(help="CSV file of all scores to write.  \\[default: beside the report]")
     ] = None,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,

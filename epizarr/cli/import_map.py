@@ -35,7 +35,7 @@ def command(
     test: Annotated[
         list[str] | None,
         typer.Option(
-            help="Regions kept for scores, separated by spaces; `evaluate` takes them by default.  [default: none]"
+            help="Regions kept for scores, separated by spaces; `evaluate` takes them by default.  \\[default: none]"
         ),
     ] = None,
     binsize: Annotated[int | None, typer.Option(min=1, help="Bin width of the store's contacts, if several.")] = None,

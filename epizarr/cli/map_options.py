@@ -17,7 +17,7 @@ def _option(*names: str, help: str, **more: Any) -> Any:
 def import_arguments(
     *,
     variable: Annotated[
-        str | None, _option("--variable", help="What it is compared with: ice, kr, hicdcplus_oe, …  [default: ice]")
+        str | None, _option("--variable", help="What it is compared with: ice, kr, hicdcplus_oe, …  \\[default: ice]")
     ] = None,
     file_binsize: Annotated[
         int | None,
@@ -28,13 +28,13 @@ def import_arguments(
     values: Annotated[
         str | None,
         _option(
-            "--values", help="Scale of its values: linear, log1p (C.Origami), log, log2 or log10.  [default: linear]"
+            "--values", help="Scale of its values: linear, log1p (C.Origami), log, log2 or log10.  \\[default: linear]"
         ),
     ] = None,
     normalisation: Annotated[
         str | None,
         _option(
-            "--normalisation", help="Weights of a .cool or .hic to use, or none.  [default: weight, if it is there]"
+            "--normalisation", help="Weights of a .cool or .hic to use, or none.  \\[default: weight, if it is there]"
         ),
     ] = None,
     match_scale: Annotated[

@@ -33,9 +33,9 @@ def command(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the figure and the tables of changes.")],
     run: Annotated[
-        str | None, typer.Option(help="Name of the group.  [default: the first edit's kind and place]")
+        str | None, typer.Option(help="Name of the group.  \\[default: the first edit's kind and place]")
     ] = None,
-    region: Annotated[str | None, typer.Option(help="Region to show.  [default: what the edits can reach]")] = None,
+    region: Annotated[str | None, typer.Option(help="Region to show.  \\[default: what the edits can reach]")] = None,
     peaks: Annotated[Path | None, typer.Option(help="BED or narrowPeak file whose names edits use as @NAME.")] = None,
     linked: Annotated[
         list[str] | None,
@@ -48,7 +48,7 @@ def command(
     without: Annotated[
         list[str] | None, typer.Option(help="Feed a track as missing, if the model was trained with track dropout.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Store to write to.  [default: STORE]")] = None,
+    out: Annotated[str | None, typer.Option(help="Store to write to.  \\[default: STORE]")] = None,
     torch_threads: Annotated[int, typer.Option(min=1, help="Threads; another number changes the last bit.")] = 1,
     overwrite: OverwriteOption = False,
     take_over: TakeOverOption = False,

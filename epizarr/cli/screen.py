@@ -47,7 +47,7 @@ def command(
     ] = None,
     tile_bp: Annotated[int | None, typer.Option(help="Instead: tiles of this width, side by side.")] = None,
     region: Annotated[
-        list[str] | None, typer.Option(help="Where intervals lie; repeat for several.  [default: the genome]")
+        list[str] | None, typer.Option(help="Where intervals lie; repeat for several.  \\[default: the genome]")
     ] = None,
     bands: Annotated[
         bool, typer.Option("--bands", help="Keep the change of the contacts around each interval, too.")
@@ -57,7 +57,7 @@ def command(
     ] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the random intervals.")] = 0,
     run: Annotated[
-        str | None, typer.Option(help="Name of the group.  [default: the edit's kind and its tracks]")
+        str | None, typer.Option(help="Name of the group.  \\[default: the edit's kind and its tracks]")
     ] = None,
     linked: Annotated[
         list[str] | None,
@@ -70,7 +70,7 @@ def command(
     without: Annotated[
         list[str] | None, typer.Option(help="Feed a track as missing, if the model was trained with track dropout.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Store to write to.  [default: STORE]")] = None,
+    out: Annotated[str | None, typer.Option(help="Store to write to.  \\[default: STORE]")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Tiles that go through the core at once.")] = 32,
     torch_threads: Annotated[int, typer.Option(min=1, help="Threads of one task.")] = 1,
     cluster: ClusterOption = None,
