@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from epizarr import __version__
-from epizarr.cluster import Progress, run_tasks
+from epizarr.cluster import Progress, ProgressParts, run_tasks
 from epizarr.errors import SplitError, StoreError
 from epizarr.evaluate.baselines import (
     INSULATION,
@@ -230,7 +230,7 @@ def evaluate_run(
         references = References(truths, replicates)
         n_passes = _n_passes(blocks, maps.n_diagonals, len(references.keys) + len(runs))
         n_tasks = sum(map(len, fitted.values())) + len(blocks) * (n_passes + bool(references.keys))
-        ticker = _Ticker(progress, n_tasks + (len(wholes) if chosen else 0))
+        ticker = ProgressParts(progress, n_tasks + (len(wholes) if chosen else 0))
         workers = {"client": client, "n_threads": n_threads}
         sums = {
             name: PixelMoments.total(run_tasks(fit_sums, tasks, progress=ticker.part(len(tasks)), **workers))
@@ -326,7 +326,7 @@ def _measure_sections(
     wholes: Sequence[Rows],
     chosen: Sequence[Section],
     predictors: Sequence[str],
-    ticker: "_Ticker",
+    ticker: ProgressParts,
     workers: dict[str, Any],
 ) -> tuple[Variables, Variables, dict[str, str]]:
     """Coordinates and variables of the sections that apply, and why the others do not."""
@@ -367,7 +367,7 @@ def _score(
     blocks: Sequence[Rows],
     cells: np.ndarray,
     n_passes: int,
-    ticker: "_Ticker",
+    ticker: ProgressParts,
     workers: dict[str, Any],
 ) -> tuple[dict[str, MapMoments], DistanceCorrelations | None, int]:
     """Moments of each predictor; the replicates' ceiling; the number of observed pixels, whether or not all have a value there.
@@ -495,18 +495,3 @@ def _write(
     for name, array in values.items():
         write_region(store, group, name, {}, array)
     finish_group(store, group)
-
-
-class _Ticker:
-    """One count of finished tasks over several calls of ``run_tasks``."""
-
-    def __init__(self, progress: Progress | None, n_tasks: int) -> None:
-        self._progress = progress
-        self._n_tasks = n_tasks
-        self._before = 0
-
-    def part(self, n_tasks: int) -> Progress | None:
-        """Progress of the next ``n_tasks`` tasks."""
-        before, progress = self._before, self._progress
-        self._before += n_tasks
-        return None if progress is None else lambda done, _: progress(before + done, self._n_tasks)
