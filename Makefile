@@ -42,7 +42,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schema: $(READY)        ## write stores/SCHEMA.md from epizarr/schema.py
+schema: $(READY)        ## write stores/SCHEMA.md from epizarr/schema
 	$(BIN)/python -c "from epizarr.schema import schema_markdown; print(schema_markdown(), end='')" > stores/SCHEMA.md
 
 bench: $(READY)         ## the benchmark table; each line is measured side by side in one run

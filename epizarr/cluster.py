@@ -26,6 +26,21 @@ Finished = Callable[[int], None]
 _FORMS = "local, local:4, cuda, cuda:2, slurm:config.yaml or tcp://host:8786"
 
 
+class ProgressParts:
+    """One count of finished tasks over several calls of ``run_tasks``."""
+
+    def __init__(self, progress: Progress | None, n_tasks: int) -> None:
+        self._progress = progress
+        self._n_tasks = n_tasks
+        self._before = 0
+
+    def part(self, n_tasks: int) -> Progress | None:
+        """Progress of the next ``n_tasks`` tasks."""
+        before, progress = self._before, self._progress
+        self._before += n_tasks
+        return None if progress is None else lambda done, _: progress(before + done, self._n_tasks)
+
+
 @contextmanager
 def open_client(spec: str | None) -> Iterator[Any]:
     """Start or connect to a Dask cluster and close what was started.

@@ -187,6 +187,11 @@ class Assembly:
                 raise RegionError(f"view: {left} and {right} overlap; a view's regions must not.")
         return pd.DataFrame(parsed, columns=["chrom", "start", "end"]).assign(name=names)
 
+    def disjoint(self, regions: Iterable[str | Region] | pd.DataFrame | None = None) -> list[Region]:
+        """Regions that do not overlap, in the order given: the rows of :meth:`view`, which says what may be given and raises."""
+        rows = self.view(regions)[["chrom", "start", "end"]].itertuples(index=False)
+        return [Region(str(chrom), int(start), int(end)) for chrom, start, end in rows]
+
     def rest(self, regions: Iterable[Region], margin_bp: int = 0) -> list[Region]:
         """What is left of the chromosomes at least ``margin_bp`` away from regions, in order.
 

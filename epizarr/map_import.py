@@ -17,7 +17,7 @@ import numpy as np
 
 from epizarr import __version__
 from epizarr.bands import band_from_square, mask_band
-from epizarr.cluster import Progress, run_tasks
+from epizarr.cluster import Progress, ProgressParts, run_tasks
 from epizarr.errors import ConfigError, EpizarrError, InputFileError, SplitError, StoreError, nearest_match
 from epizarr.genome import BinGrid, Region
 from epizarr.io.contacts_mean import mean_by_distance
@@ -84,7 +84,6 @@ class _Job:
 class _Block:
     """Band rows ``[lo, hi)``: whole write units."""
 
-    job: _Job
     lo: int
     hi: int
 
@@ -148,7 +147,7 @@ def import_map(
     client, n_threads
         Dask client, or threads of this process: see :func:`epizarr.cluster.run_tasks`.
     progress
-        Told after each block.
+        Told after each block; of two readings in all with ``match_scale``.
     overwrite
         Replace a run of this name, whatever it is made of.
     take_over
@@ -236,15 +235,16 @@ def import_map(
         if not make_way(place, group, state):
             return group
         workers = {"client": client, "n_threads": n_threads}
+        parts = ProgressParts(progress, len(blocks) * (2 if match_scale else 1))
         if match_scale:
-            job = replace(job, scale=_scale(blocks, expected, progress, workers))
-            blocks = [replace(block, job=job) for block in blocks]
+            job = replace(job, scale=_scale(job, blocks, expected, parts, workers))
         band = ArraySpec(("bin", "diagonal"), (grid.n_bins, job.n_diagonals), "f4", chunks=(BAND_ROWS, job.n_diagonals))
         coords = grid_coords(grid, job.n_diagonals)
         create_group(place, group, "predictions", coords=coords, arrays={"contact": band}, attrs=attrs)
         sweep_group(place, group)
         try:
-            if not sum(run_tasks(_import_block, blocks, progress=progress, **workers)):
+            shared = [job] * len(blocks)
+            if not sum(run_tasks(_import_block, blocks, shared=shared, progress=parts.part(len(blocks)), **workers)):
                 raise InputFileError(
                     f"map {path}: all of it is missing. No value covers half of a pixel of {grid.binsize:,} bp from diagonal "
                     f"{job.min_diagonal} on."
@@ -338,44 +338,45 @@ def _blocks(job: _Job) -> list[_Block]:
     for lo in range(0, job.grid.n_bins, BAND_ROWS):
         hi = min(lo + BAND_ROWS, job.grid.n_bins)
         if any(first < hi and lo < end for first, end in extents):
-            blocks.append(_Block(job, lo, hi))
+            blocks.append(_Block(lo, hi))
     return blocks
 
 
-def _scale(blocks: Sequence[_Block], expected: np.ndarray, progress: Progress | None, workers: dict[str, Any]) -> float:
+def _scale(
+    job: _Job, blocks: Sequence[_Block], expected: np.ndarray, parts: ProgressParts, workers: dict[str, Any]
+) -> float:
     """Factor after which the map's pixels add up to what is expected at their distances."""
-    sums = run_tasks(_block_sums, blocks, progress=progress, **workers)
+    sums = run_tasks(_block_sums, blocks, shared=[job] * len(blocks), progress=parts.part(len(blocks)), **workers)
     total, number = (np.sum([block[part] for block in sums], axis=0) for part in (0, 1))
     both = (number > 0) & ~np.isnan(expected)
     of_map, wanted = float(total[both].sum()), float((number * expected)[both].sum())
     if not (of_map > 0 and wanted > 0):
         raise ConfigError(
-            f"map {blocks[0].job.source.path}: its values add up to {of_map:g}, the measured ones to {wanted:g}; scales can be "
+            f"map {job.source.path}: its values add up to {of_map:g}, the measured ones to {wanted:g}; scales can be "
             "matched of contacts only, which are positive. Leave --match-scale out."
         )
     return wanted / of_map
 
 
-def _block_sums(block: _Block) -> tuple[np.ndarray, np.ndarray]:
+def _block_sums(block: _Block, job: _Job) -> tuple[np.ndarray, np.ndarray]:
     """Sum and number of a block's pixels between good bins, by diagonal."""
-    job = block.job
     last = min(block.hi + job.n_diagonals - 1, job.grid.n_bins)
     bad = read_region(job.store, job.contacts_group, "bad_bin", {"bin": slice(block.lo, last)})
     n_beyond = block.hi - block.lo + job.n_diagonals - 1 - len(bad)
     good = np.append(~bad, np.zeros(n_beyond, dtype=bool))
-    return diagonal_sums(mask_band(_read_rows(block), good, job.min_diagonal))
+    return diagonal_sums(mask_band(_read_rows(block, job), good, job.min_diagonal))
 
 
-def _import_block(block: _Block) -> int:
+def _import_block(block: _Block, job: _Job) -> int:
     """Read one block and write it; returns the number of its values. Safe to run again, anywhere."""
-    job, values = block.job, _read_rows(block)
+    values = _read_rows(block, job)
     write_region(job.store, job.group, "contact", {"bin": slice(block.lo, block.hi)}, values)
     return int(np.isfinite(values[:, job.min_diagonal :]).sum())
 
 
-def _read_rows(block: _Block) -> np.ndarray:
+def _read_rows(block: _Block, job: _Job) -> np.ndarray:
     """Band rows of a block on the store's grid, linear and scaled, float32; NaN where the map has no value."""
-    job, grid = block.job, block.job.grid
+    grid = job.grid
     values = np.full((block.hi - block.lo, job.n_diagonals), np.nan, dtype=np.float32)
     n_rows = max(_SIDE_BINS * job.source.binsize // grid.binsize - job.n_diagonals, job.n_diagonals)
     for chrom, first, last in grid.extents(block.lo, block.hi):

@@ -55,7 +55,7 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for a figure of each of the first twelve targets.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="Name of the group.  [default: the run folder's name]")] = None,
+    run: Annotated[str | None, typer.Option(help="Name of the group.  \\[default: the run folder's name]")] = None,
     use: UseOption = None,
     without: WithoutOption = None,
     out: OutOption = None,

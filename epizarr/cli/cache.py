@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 CacheOption = Annotated[
     Path | None,
     typer.Option(
-        "--cache", help="Folder of fetched inputs.  [default: epizarr in $XDG_CACHE_HOME or ~/.cache]", metavar="DIR"
+        "--cache", help="Folder of fetched inputs.  \\[default: epizarr in $XDG_CACHE_HOME or ~/.cache]", metavar="DIR"
     ),
 ]
 AnonymousOption = Annotated[

@@ -22,12 +22,15 @@ def command(
     cell_type: Annotated[str, typer.Option(help="Cell type of the prediction; it needs contacts.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, for epizarr predict --calibration.")],
     region: Annotated[
-        list[str] | None, typer.Option(help="Region to fit on; repeat for several.  [default: the validation regions]")
+        list[str] | None,
+        typer.Option(help="Region to fit on; repeat for several.  \\[default: the validation regions]"),
     ] = None,
     test_region: Annotated[
-        list[str] | None, typer.Option(help="Region to measure on; repeat for several.  [default: the test regions]")
+        list[str] | None, typer.Option(help="Region to measure on; repeat for several.  \\[default: the test regions]")
     ] = None,
-    predictions: Annotated[str | None, typer.Option(help="Store that holds the prediction.  [default: STORE]")] = None,
+    predictions: Annotated[
+        str | None, typer.Option(help="Store that holds the prediction.  \\[default: STORE]")
+    ] = None,
     binsize: Annotated[int | None, typer.Option(min=1, help="Bin width in bp, where the run has several.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Picture of what was measured to write, PNG.")] = None,
 ) -> None:

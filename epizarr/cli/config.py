@@ -47,7 +47,7 @@ def leave_one_out_command(
     name: Annotated[str, typer.Argument(help="Name of a configuration, or a TOML file.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the configurations, without-NAME.toml each.")],
     cell_type: Annotated[
-        str | None, typer.Option(help="Cell types, separated by commas.  [default: those of the config]")
+        str | None, typer.Option(help="Cell types, separated by commas.  \\[default: those of the config]")
     ] = None,
     settings: SettingsOption = None,
 ) -> None:

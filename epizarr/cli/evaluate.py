@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,20 +16,7 @@ from epizarr.cli.console import (
     progress_bar,
     stdout,
 )
-from epizarr.cli.map_options import (
-    ChromOption,
-    FileBinsizeOption,
-    MatchScaleOption,
-    NormalisationOption,
-    RenameOption,
-    StartOption,
-    TrainedOnOption,
-    TrainOption,
-    TriangleOption,
-    ValuesOption,
-    VariableOption,
-    import_arguments,
-)
+from epizarr.cli.map_options import takes_map_options
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +26,7 @@ def register(app: typer.Typer) -> None:
     )(command)
 
 
+@takes_map_options
 def command(
     store: Annotated[str, typer.Argument(help="Store with the measured contacts and the prediction.")],
     run: Annotated[
@@ -49,27 +37,29 @@ def command(
     ],
     cell_type: Annotated[str, typer.Option(help="Cell type to score.")],
     region: Annotated[
-        list[str] | None, typer.Option(help="Region to score; repeat for several.  [default: the run's test regions]")
+        list[str] | None, typer.Option(help="Region to score; repeat for several.  \\[default: the run's test regions]")
     ] = None,
     sections: Annotated[
         str | None,
         typer.Option(
             help="What to score besides the correlations, comma-separated: published, domains, interactions, loops, similarity, "
-            "submatrices.  [default: all that apply]"
+            "submatrices.  \\[default: all that apply]"
         ),
     ] = None,
     loops: Annotated[
         Path | None,
-        typer.Option(help="BEDPE file of loops that count as true.  [default: those called in the measured map]"),
+        typer.Option(help="BEDPE file of loops that count as true.  \\[default: those called in the measured map]"),
     ] = None,
     other_cell_type: Annotated[
         str | None, typer.Option(help="Cell type of the store that the prediction is to be told from.")
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="Folder of a simulated cell type: adds the ceilings.")] = None,
-    predictions: Annotated[str | None, typer.Option(help="Store that holds the prediction.  [default: STORE]")] = None,
+    predictions: Annotated[
+        str | None, typer.Option(help="Store that holds the prediction.  \\[default: STORE]")
+    ] = None,
     binsize: Annotated[int | None, typer.Option(min=1, help="Bin width in bp, where the run has several.")] = None,
     report: Annotated[
-        Path | None, typer.Option(help="HTML report to write, pictures included.  [default: RUN.html]")
+        Path | None, typer.Option(help="HTML report to write, pictures included.  \\[default: RUN.html]")
     ] = None,
     map_file: Annotated[
         str | None,
@@ -79,24 +69,15 @@ def command(
             rich_help_panel="Another program's map",
         ),
     ] = None,
-    variable: VariableOption = None,
-    file_binsize: FileBinsizeOption = None,
-    values: ValuesOption = None,
-    normalisation: NormalisationOption = None,
-    match_scale: MatchScaleOption = False,
-    chrom: ChromOption = None,
-    start: StartOption = None,
-    triangle: TriangleOption = None,
-    rename_chrom: RenameOption = None,
-    train: TrainOption = None,
-    trained_on: TrainedOnOption = None,
     csv: Annotated[
-        Path | None, typer.Option(help="CSV file of all scores to write.  [default: beside the report]")
+        Path | None, typer.Option(help="CSV file of all scores to write.  \\[default: beside the report]")
     ] = None,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
     take_over: TakeOverOption = False,
+    *,
+    how: dict[str, Any],
 ) -> None:
     """Score a prediction and the baselines on regions that the model has not seen; print a table, write a report."""
     import numpy as np
@@ -107,23 +88,8 @@ def command(
     from epizarr.map_import import import_map
     from epizarr.report.html import format_interval, format_score
 
-    arguments = import_arguments(
-        variable,
-        file_binsize,
-        values,
-        normalisation,
-        match_scale,
-        chrom,
-        start,
-        triangle,
-        rename_chrom,
-        train,
-        trained_on,
-    )
-    if map_file is None and arguments:
-        raise typer.BadParameter(
-            f"{', '.join(arguments)}: only a map that is imported (--map) can be read in another way."
-        )
+    if map_file is None and how:
+        raise typer.BadParameter(f"{', '.join(how)}: only a map that is imported (--map) can be read in another way.")
     if map_file is not None and not region:
         raise typer.BadParameter(
             "--map: say which regions to score (--region); of another program's map none are known."
@@ -144,7 +110,7 @@ def command(
                 progress=lambda done, total: update(done, total, "import"),
                 overwrite=overwrite,
                 take_over=take_over,
-                **arguments,
+                **how,
             )
         scores = evaluate_run(
             store,

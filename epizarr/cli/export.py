@@ -29,7 +29,7 @@ def command(
     binsize: Annotated[int | None, typer.Option(min=1, help="Bin width in bp, where there are several.")] = None,
     region: Annotated[
         list[str] | None,
-        typer.Option(help="Region such as chr3:1,000,000-6,000,000; repeat for several.  [default: all]"),
+        typer.Option(help="Region such as chr3:1,000,000-6,000,000; repeat for several.  \\[default: all]"),
     ] = None,
     expected: Annotated[
         str | None,

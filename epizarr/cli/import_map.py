@@ -1,6 +1,6 @@
 """``epizarr import-map``: a map that another program predicted becomes a prediction of the store."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,21 +13,7 @@ from epizarr.cli.console import (
     progress_bar,
     stdout,
 )
-from epizarr.cli.map_options import (
-    ChromOption,
-    FileBinsizeOption,
-    MatchScaleOption,
-    NormalisationOption,
-    RenameOption,
-    StartOption,
-    TrainedOnOption,
-    TrainOption,
-    TriangleOption,
-    ValuesOption,
-    VariableOption,
-    import_arguments,
-    words,
-)
+from epizarr.cli.map_options import takes_map_options, words
 
 _EXAMPLE = (
     "Example: epizarr import-map prediction/npy atlas.zarr --cell-type K562 --run corigami --file-binsize 8192 --values log1p "
@@ -40,6 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command("import-map", epilog=_EXAMPLE)(command)
 
 
+@takes_map_options
 def command(
     file: Annotated[str, typer.Argument(help="Map: .cool, .mcool, .hic, .npy (or a folder of them), .npz, .h5.")],
     store: Annotated[str, typer.Argument(help="Store with the measured contacts that it is compared with.")],
@@ -48,42 +35,20 @@ def command(
     test: Annotated[
         list[str] | None,
         typer.Option(
-            help="Regions kept for scores, separated by spaces; `evaluate` takes them by default.  [default: none]"
+            help="Regions kept for scores, separated by spaces; `evaluate` takes them by default.  \\[default: none]"
         ),
     ] = None,
     binsize: Annotated[int | None, typer.Option(min=1, help="Bin width of the store's contacts, if several.")] = None,
-    variable: VariableOption = None,
-    file_binsize: FileBinsizeOption = None,
-    values: ValuesOption = None,
-    normalisation: NormalisationOption = None,
-    match_scale: MatchScaleOption = False,
-    chrom: ChromOption = None,
-    start: StartOption = None,
-    triangle: TriangleOption = None,
-    rename_chrom: RenameOption = None,
-    train: TrainOption = None,
-    trained_on: TrainedOnOption = None,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
     take_over: TakeOverOption = False,
+    *,
+    how: dict[str, Any],
 ) -> None:
     """Write another program's map into a store as a prediction, on the store's bins: evaluate, plot, view and export it."""
     from epizarr.map_import import import_map
 
-    arguments = import_arguments(
-        variable,
-        file_binsize,
-        values,
-        normalisation,
-        match_scale,
-        chrom,
-        start,
-        triangle,
-        rename_chrom,
-        train,
-        trained_on,
-    )
     with client_for(cluster, threads) as client, progress_bar("import") as update:
         group = import_map(
             file,
@@ -97,7 +62,7 @@ def command(
             progress=update,
             overwrite=overwrite,
             take_over=take_over,
-            **arguments,
+            **how,
         )
     scored = "" if test else " --region …"
     stdout.print(f"{store}: {group}. Next: epizarr evaluate {store} --run {run} --cell-type {cell_type}{scored}")

@@ -29,7 +29,7 @@ WithoutOption = Annotated[
         "--without", help="Feed a track as missing, if the model was trained with track dropout; repeat for several."
     ),
 ]
-OutOption = Annotated[str | None, typer.Option("--out", help="Store to write to.  [default: STORE]")]
+OutOption = Annotated[str | None, typer.Option("--out", help="Store to write to.  \\[default: STORE]")]
 
 
 def read_linked(texts: list[str] | None) -> dict[str, list[str]]:

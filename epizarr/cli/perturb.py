@@ -41,9 +41,9 @@ def command(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the figure and the tables of changes.")],
     run: Annotated[
-        str | None, typer.Option(help="Name of the group.  [default: the first edit's kind and place]")
+        str | None, typer.Option(help="Name of the group.  \\[default: the first edit's kind and place]")
     ] = None,
-    region: Annotated[str | None, typer.Option(help="Region to show.  [default: what the edits can reach]")] = None,
+    region: Annotated[str | None, typer.Option(help="Region to show.  \\[default: what the edits can reach]")] = None,
     peaks: Annotated[Path | None, typer.Option(help="BED or narrowPeak file whose names edits use as @NAME.")] = None,
     linked: LinkedOption = None,
     use: UseOption = None,

@@ -22,15 +22,15 @@ def command(
     region: Annotated[str, typer.Option(help="Region such as chr21:30,000,000-32,000,000, or a whole chromosome.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Figure to write: .png, .pdf or .svg. Replaced if there.")],
     cell_type: Annotated[
-        list[str] | None, typer.Option(help="Cell type; repeat for several.  [default: the first with a map]")
+        list[str] | None, typer.Option(help="Cell type; repeat for several.  \\[default: the first with a map]")
     ] = None,
     run: Annotated[
         list[str] | None, typer.Option(help="Prediction to draw below the measured map; repeat for several.")
     ] = None,
     variable: Annotated[
-        str | None, typer.Option(help="Variable of measured contacts.  [default: the run's target, else ice, kr …]")
+        str | None, typer.Option(help="Variable of measured contacts.  \\[default: the run's target, else ice, kr …]")
     ] = None,
-    binsize: Annotated[int | None, typer.Option(min=1, help="Bin width in bp.  [default: the finest]")] = None,
+    binsize: Annotated[int | None, typer.Option(min=1, help="Bin width in bp.  \\[default: the finest]")] = None,
     oe: Annotated[
         bool, typer.Option("--oe", help="Divide contacts by the chromosome's mean at their distance.")
     ] = False,
@@ -39,10 +39,10 @@ def command(
     ] = False,
     tracks: Annotated[
         str | None,
-        typer.Option(help="Tracks, parted by commas; none for no track.  [default: the first six of each cell type]"),
+        typer.Option(help="Tracks, parted by commas; none for no track.  \\[default: the first six of each cell type]"),
     ] = None,
     genes: Annotated[Path | None, typer.Option(help="Genes to draw: GTF, BED12 or BED6, plain or gzip.")] = None,
-    reach: Annotated[int | None, typer.Option(min=1, help="Largest distance in bp.  [default: all stored]")] = None,
+    reach: Annotated[int | None, typer.Option(min=1, help="Largest distance in bp.  \\[default: all stored]")] = None,
     width: Annotated[float, typer.Option(min=2.0, max=20.0, help="Width in inches: 3.5 is a column, 7 a page.")] = 7.0,
 ) -> None:
     """Draw contact maps of a region as triangles, with tracks, genes and differences."""

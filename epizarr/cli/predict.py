@@ -35,21 +35,21 @@ def command(
     run: Annotated[
         list[str] | None,
         typer.Option(
-            help="Name of the prediction, one a checkpoint, in their order.  [default: the run folder's name]"
+            help="Name of the prediction, one a checkpoint, in their order.  \\[default: the run folder's name]"
         ),
     ] = None,
     region: Annotated[
         list[str] | None,
-        typer.Option(help="Region such as chr3:1,000,000-6,000,000; repeat for several.  [default: all]"),
+        typer.Option(help="Region such as chr3:1,000,000-6,000,000; repeat for several.  \\[default: all]"),
     ] = None,
     use: UseOption = None,
     without: WithoutOption = None,
     out: OutOption = None,
     tile_bins: Annotated[
-        int | None, typer.Option(help="Bins that the core sees at once.  [default: the training window]")
+        int | None, typer.Option(help="Bins that the core sees at once.  \\[default: the training window]")
     ] = None,
     overlap_bins: Annotated[
-        int | None, typer.Option(help="Bins shared by neighbouring tiles.  [default: 3/8 of a tile]")
+        int | None, typer.Option(help="Bins shared by neighbouring tiles.  \\[default: 3/8 of a tile]")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Most tiles that the core runs at once.")] = 32,
     torch_threads: Annotated[
@@ -59,7 +59,7 @@ def command(
         str, typer.Option(help="float32, or fewer bits in the core: bfloat16 or int8, with errors that are not 0.")
     ] = "float32",
     device: Annotated[
-        str | None, typer.Option(help="cpu or cuda.  [default: cuda with --cluster cuda, else cpu]")
+        str | None, typer.Option(help="cpu or cuda.  \\[default: cuda with --cluster cuda, else cpu]")
     ] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="The checkpoints make one prediction: their mean and its spread.")

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 def command(
     store: Annotated[str, typer.Argument(help="Store to measure.")],
-    cell_type: Annotated[str | None, typer.Option(help="Cell type to measure.  [default: all]")] = None,
+    cell_type: Annotated[str | None, typer.Option(help="Cell type to measure.  \\[default: all]")] = None,
     report: Annotated[Path | None, typer.Option(help="HTML report to write, pictures included.")] = None,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,

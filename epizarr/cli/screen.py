@@ -56,7 +56,7 @@ def command(
     ] = None,
     tile_bp: Annotated[int | None, typer.Option(help="Instead: tiles of this width, side by side.")] = None,
     region: Annotated[
-        list[str] | None, typer.Option(help="Where intervals lie; repeat for several.  [default: the genome]")
+        list[str] | None, typer.Option(help="Where intervals lie; repeat for several.  \\[default: the genome]")
     ] = None,
     bands: Annotated[
         bool, typer.Option("--bands", help="Keep the change of the contacts around each interval, too.")
@@ -66,7 +66,7 @@ def command(
     ] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the random intervals.")] = 0,
     run: Annotated[
-        str | None, typer.Option(help="Name of the group.  [default: the edit's kind and its tracks]")
+        str | None, typer.Option(help="Name of the group.  \\[default: the edit's kind and its tracks]")
     ] = None,
     linked: LinkedOption = None,
     use: UseOption = None,

@@ -21,7 +21,7 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another genome.")] = 1,
     binsize: Annotated[int, typer.Option(min=1, help="Bin width of the contacts in bp.")] = 10_000,
     cell_type: Annotated[
-        list[str] | None, typer.Option(help="Name of a cell type; repeat for several.  [default: SIM1]")
+        list[str] | None, typer.Option(help="Name of a cell type; repeat for several.  \\[default: SIM1]")
     ] = None,
     rules: Annotated[
         str, typer.Option(help="default, or strandless: no track but a motif track tells the strand of a CTCF site.")

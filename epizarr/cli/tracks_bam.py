@@ -25,7 +25,7 @@ def command(
     ] = None,
     effective_genome_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Mappable bp, for 1x coverage (RPGC).  [default: deepTools' for the assembly]"),
+        typer.Option(min=1, help="Mappable bp, for 1x coverage (RPGC).  \\[default: deepTools' for the assembly]"),
     ] = None,
     preset: Annotated[
         str,
@@ -34,10 +34,10 @@ def command(
             "(150 bp and more)."
         ),
     ] = "coverage",
-    min_mapq: Annotated[int | None, typer.Option(min=0, max=255, help="Least mapping quality.  [default: 0]")] = None,
+    min_mapq: Annotated[int | None, typer.Option(min=0, max=255, help="Least mapping quality.  \\[default: 0]")] = None,
     duplicates: Annotated[
         str | None,
-        typer.Option(help="keep, flagged (leave out what is marked) or position (find them).  [default: keep]"),
+        typer.Option(help="keep, flagged (leave out what is marked) or position (find them).  \\[default: keep]"),
     ] = None,
     exclude_flags: Annotated[
         int | None, typer.Option(min=0, max=4095, help="Leave out alignments with any of these SAM flags.")

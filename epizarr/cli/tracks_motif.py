@@ -26,7 +26,7 @@ def command(
         str | None, typer.Option(help="Assembly that the FASTA must match; only its chromosomes are scanned.")
     ] = None,
     chrom: Annotated[
-        list[str] | None, typer.Option(help="Chromosome to scan; repeat for several.  [default: all]")
+        list[str] | None, typer.Option(help="Chromosome to scan; repeat for several.  \\[default: all]")
     ] = None,
     signal: Annotated[
         Path | None, typer.Option(help="bigWig of the factor's ChIP-seq; hits without signal are left out.")
@@ -35,7 +35,7 @@ def command(
         float | None, typer.Option(help="With --signal: the largest value near a hit must be above this.")
     ] = None,
     signal_flank: Annotated[
-        int | None, typer.Option(min=0, help="With --signal: near is so many bp on either side.  [default: 100]")
+        int | None, typer.Option(min=0, help="With --signal: near is so many bp on either side.  \\[default: 100]")
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:

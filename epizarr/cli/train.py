@@ -85,7 +85,7 @@ def command(
     ] = "epiphany-10kb",
     settings: SettingsOption = None,
     cell_type: Annotated[
-        str | None, typer.Option(help="Cell types, separated by commas.  [default: those of the config]")
+        str | None, typer.Option(help="Cell types, separated by commas.  \\[default: those of the config]")
     ] = None,
     cluster: ClusterOption = None,
     dry_run: Annotated[

@@ -18,11 +18,11 @@ def register(app: typer.Typer) -> None:
 def command(
     store: Annotated[str, typer.Argument(help="Store to look at; it is only read.")],
     cell_type: Annotated[
-        str | None, typer.Option(help="Cell type to show first.  [default: the first with a map]")
+        str | None, typer.Option(help="Cell type to show first.  \\[default: the first with a map]")
     ] = None,
     run: Annotated[str | None, typer.Option(help="Prediction to show beside the measured map.")] = None,
     variable: Annotated[str | None, typer.Option(help="Variable of measured contacts to show first.")] = None,
-    region: Annotated[str | None, typer.Option(help="Region to show first.  [default: one with data]")] = None,
+    region: Annotated[str | None, typer.Option(help="Region to show first.  \\[default: one with data]")] = None,
     genes: Annotated[Path | None, typer.Option(help="Genes to show: GTF, BED12 or BED6, plain or gzip.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, open nothing.")] = False,

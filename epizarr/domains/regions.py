@@ -51,15 +51,12 @@ def region_extents(band: xr.DataArray, regions: Regions) -> list[tuple[str, int,
             f"band {band.name!r} has {dict(band.sizes)}; contacts of a whole genome are needed, with dims bin ({grid.n_bins:,}) "
             "and diagonal. To look at a part only, give the whole band and `regions`."
         )
-    view = grid.assembly.view(regions)
     extents = []
-    for chrom, start, end in view[["chrom", "start", "end"]].itertuples(index=False):
-        lo, hi = grid.region_extent(Region(chrom, start, end), keep="contained")
+    for region in grid.assembly.disjoint(regions):
+        lo, hi = grid.region_extent(region, keep="contained")
         if lo >= hi:
-            raise RegionError(
-                f"region {Region(chrom, start, end)} holds no whole bin of {grid.binsize:,} bp; widen it."
-            )
-        extents.append((chrom, lo, hi))
+            raise RegionError(f"region {region} holds no whole bin of {grid.binsize:,} bp; widen it.")
+        extents.append((region.chrom, lo, hi))
     return extents
 
 

@@ -1,6 +1,6 @@
 """Evaluation: how well a run's prediction agrees with measured contacts, beside baselines; and the report of it.
 
-``maps`` reads blocks of contacts and tracks, ``score`` fits the baselines and scores, ``page`` draws and writes the report;
+``maps`` reads blocks of contacts and tracks, ``baselines`` fits them, ``score`` scores, ``page`` draws and writes the report;
 ``uncertainty`` calibrates predicted standard deviations and measures how honest they are, ``realism`` asks how much maps look
 like measured ones.
 """

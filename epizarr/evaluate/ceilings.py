@@ -51,11 +51,7 @@ class References:
     def sums(self, maps: Maps, rows: Rows) -> dict[str, np.ndarray]:
         """For each map, the sums of the observed contacts and of its own over common pixels, (2, diagonal)."""
         observed = maps.observed(rows)
-        sums = {}
-        for name, band in self.bands(maps, rows, observed).items():
-            both = ~(np.isnan(observed) | np.isnan(band))
-            sums[name] = np.stack([np.where(both, b, 0.0).sum(axis=0, dtype=np.float64) for b in (observed, band)])
-        return sums
+        return {name: common_sums(observed, band) for name, band in self.bands(maps, rows, observed).items()}
 
 
 def find_truths(truth: str | Path | None) -> tuple[tuple[str, str], ...]:
@@ -69,6 +65,12 @@ def find_truths(truth: str | Path | None) -> tuple[tuple[str, str], ...]:
 def replicate_key(name: str) -> str:
     """Name of a replicate's values among those of the predictors."""
     return f"replicate {name}"
+
+
+def common_sums(observed: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Sums of two maps (row, diagonal) over the pixels that both have, float64 (2, diagonal)."""
+    both = ~(np.isnan(observed) | np.isnan(reference))
+    return np.stack([np.where(both, band, 0.0).sum(axis=0, dtype=np.float64) for band in (observed, reference)])
 
 
 def depth_scale(observed: np.ndarray, reference: np.ndarray) -> np.ndarray:

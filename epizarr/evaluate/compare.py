@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from epizarr.evaluate.ceilings import References
-from epizarr.evaluate.maps import BLOCK_ROWS, Maps, Rows
+from epizarr.evaluate.maps import Maps, Rows
 from epizarr.io.places import Place
-from epizarr.io.store import read_region
 from epizarr.metrics.baselines import LinearFit, pixel_features
 from epizarr.schema import SIGNED_VARIABLES
 
@@ -66,8 +65,7 @@ class Comparison:
 
     def predicted(self, rows: Rows) -> dict[str, np.ndarray]:
         """Predictions of some rows as they are stored, (row, diagonal)."""
-        part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, self.maps.n_diagonals)}
-        return {name: read_region(store, group, "contact", part) for name, store, group in self.predictions}
+        return {name: self.maps.predicted(home, group, rows) for name, home, group in self.predictions}
 
     def _read(self, rows: Rows, linear: bool) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Transformed and, if asked for, linear maps of some rows, each with its own missing pixels."""
@@ -80,12 +78,12 @@ class Comparison:
             name: band * self.scales[name].astype(np.float32)
             for name, band in self.references.bands(maps, rows, own).items()
         }
-        with np.errstate(divide="ignore", invalid="ignore"):  # a prediction below what the transform is defined for
-            values = {name: maps.transform.apply(band) for name, band in stored.items()} | fitted
-            values |= {name: maps.transform.apply(band) for name, band in referred.items()}
-            if not linear or not self.has_contacts:
-                return values, {}
-            if maps.transform.has_inverse:
+        values = {name: maps.transformed(band) for name, band in stored.items()} | fitted
+        values |= {name: maps.transformed(band) for name, band in referred.items()}
+        if not linear or not self.has_contacts:
+            return values, {}
+        if maps.transform.has_inverse:
+            with np.errstate(divide="ignore", invalid="ignore"):
                 stored |= {name: maps.transform.invert(band) for name, band in fitted.items()}
         return values, {name: np.maximum(band, 0) for name, band in (stored | referred).items()}
 
@@ -112,11 +110,6 @@ class Comparison:
             for each in (values, contacts)
         )
         return Bands(masked, kept, n_observed)
-
-
-def blocks_of(region: Rows) -> list[Rows]:
-    """Cut a region's rows into blocks that are read at a time."""
-    return [Rows(lo, min(lo + BLOCK_ROWS, region.hi), region.end) for lo in range(region.lo, region.hi, BLOCK_ROWS)]
 
 
 def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from epizarr.bands import balance_band
-from epizarr.evaluate.ceilings import depth_scale
-from epizarr.evaluate.maps import Maps, Rows, check_truth, read_truth
+from epizarr.evaluate.ceilings import common_sums, depth_scale
+from epizarr.evaluate.maps import Maps, Rows, check_truth, read_truth, value_per_count
 from epizarr.io.store import group_path, open_contacts, read_region
 from epizarr.schema import PROPORTIONAL_VARIABLES, WEIGHTED_VARIABLES
 from epizarr.thinning import named_seed, thin_counts
@@ -74,11 +74,7 @@ def depth_matched_pair(
 def _drawn(maps: Maps, regions: Sequence[Rows], truth: str, seed: int) -> tuple[Bands, Bands]:
     observed = [maps.observed(rows) for rows in regions]
     expected = [read_truth(truth, rows, maps.n_diagonals).astype(np.float64) for rows in regions]
-    sums = np.zeros((2, maps.n_diagonals))
-    for own, mean in zip(observed, expected, strict=True):
-        both = ~(np.isnan(own) | np.isnan(mean))
-        sums += [np.where(both, band, 0).sum(axis=0, dtype=np.float64) for band in (own, mean)]
-    scale = depth_scale(*sums)
+    scale = depth_scale(*np.sum([common_sums(*pair) for pair in zip(observed, expected, strict=True)], axis=0))
     replicate = []
     for rows, own, mean in zip(regions, observed, expected, strict=True):
         weight = _weights(maps, rows)
@@ -104,15 +100,9 @@ def _weights(maps: Maps, rows: Rows) -> np.ndarray:
 
 def _split(maps: Maps, regions: Sequence[Rows], has_replicates: bool, seed: int) -> tuple[Bands, Bands] | None:
     """Shares of two groups of contacts in the observed map, each scaled to the whole."""
-    group = group_path("contacts", maps.cell_type, maps.binsize)
-    parts = [{"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, maps.n_diagonals)} for rows in regions]
-    count = [_counts(read_region(maps.store, group, "count", part)) for part in parts]
+    count = [_counts(maps.contacts(rows, "count")) for rows in regions]
     if has_replicates:
-        own = [
-            _counts(read_region(maps.store, group, "count_replicate", part | {"replicate": slice(0, 2)}))
-            for part in parts
-        ]
-        pair = [[both[index] for both in own] for index in (1, 0)]
+        pair = [[_counts(maps.replicate_count(rows, index)) for rows in regions] for index in (1, 0)]
         depths = [sum(int(band.sum()) for band in bands) for bands in pair]
         if min(depths) == 0:
             return None
@@ -128,10 +118,7 @@ def _split(maps: Maps, regions: Sequence[Rows], has_replicates: bool, seed: int)
         return None
     shares: list[Bands] = [[], []]
     for index, rows in enumerate(regions):
-        observed = maps.observed(rows)
-        per_count = np.divide(
-            observed, count[index], out=np.where(np.isnan(observed), observed, 0), where=count[index] > 0
-        )
+        per_count = value_per_count(maps.observed(rows), count[index])
         for share, bands, total in zip(shares, pair, totals[1:], strict=True):
             share.append((per_count * bands[index] * (totals[0] / total)).astype(np.float32))
     return shares[0], shares[1]

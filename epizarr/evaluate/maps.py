@@ -45,19 +45,20 @@ class Rows:
     end: int
 
 
-def region_rows(grid: BinGrid, regions: Sequence[Region]) -> list[Rows]:
-    """Cut the whole bins of regions into blocks of at most :data:`BLOCK_ROWS` rows."""
-    blocks = []
-    for region in regions:
-        first, end = grid.region_extent(region, "contained")
-        blocks += [Rows(lo, min(lo + BLOCK_ROWS, end), end) for lo in range(first, end, BLOCK_ROWS)]
-    return blocks
-
-
 def whole_regions(grid: BinGrid, regions: Sequence[Region]) -> list[Rows]:
     """The whole bins of each region, in one."""
     extents = [grid.region_extent(region, "contained") for region in regions]
     return [Rows(first, end, end) for first, end in extents]
+
+
+def blocks_of(rows: Rows) -> list[Rows]:
+    """Cut rows of a region into blocks of at most :data:`BLOCK_ROWS`, which are read at a time."""
+    return [Rows(lo, min(lo + BLOCK_ROWS, rows.hi), rows.end) for lo in range(rows.lo, rows.hi, BLOCK_ROWS)]
+
+
+def region_rows(grid: BinGrid, regions: Sequence[Region]) -> list[Rows]:
+    """Cut the whole bins of regions into blocks of at most :data:`BLOCK_ROWS` rows."""
+    return [block for rows in whole_regions(grid, regions) for block in blocks_of(rows)]
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,19 @@ class Maps:
     def contacts(self, rows: Rows, variable: str | None = None) -> np.ndarray:
         """Contacts of some rows as they are stored, float32 (row, diagonal); another variable than the target if named."""
         group = group_path("contacts", self.cell_type, self.binsize)
-        part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, self.n_diagonals)}
-        return read_region(self.store, group, variable or self.variable, part)
+        return read_region(self.store, group, variable or self.variable, self._part(rows))
+
+    def predicted(self, home: Place, group: str, rows: Rows, variable: str = "contact") -> np.ndarray:
+        """A prediction of some rows as it is stored, float32 (row, diagonal); ``home`` is its store."""
+        return read_region(home, group, variable, self._part(rows))
+
+    def transformed(self, band: np.ndarray) -> np.ndarray:
+        """Contacts (row, diagonal) after the target's transform; not finite where the transform is not defined for a value."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.transform.apply(band)
+
+    def _part(self, rows: Rows) -> dict[str, slice]:
+        return {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, self.n_diagonals)}
 
     def observed(self, rows: Rows, variable: str | None = None) -> np.ndarray:
         """Contacts of some rows in their own units, float32 (row, diagonal), NaN where a pixel does not count."""
@@ -112,14 +124,14 @@ class Maps:
         For variables that are proportional to the count (:data:`epizarr.schema.PROPORTIONAL_VARIABLES`): they add up to
         ``observed``. 0 where there is no contact, NaN where ``observed`` is.
         """
+        per_count = value_per_count(observed, self.contacts(rows, "count"))
+        return [per_count * self.replicate_count(rows, index) for index in range(n_replicates)]
+
+    def replicate_count(self, rows: Rows, index: int) -> np.ndarray:
+        """Raw contacts of one replicate in some rows, float32 (row, diagonal), NaN as ``count``."""
         group = group_path("contacts", self.cell_type, self.binsize)
-        part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, self.n_diagonals)}
-        count = read_region(self.store, group, "count", part)
-        per_count = np.divide(observed, count, out=np.where(np.isnan(observed), observed, 0), where=count > 0)
-        return [
-            per_count * read_region(self.store, group, "count_replicate", part | {"replicate": slice(i, i + 1)})[0]
-            for i in range(n_replicates)
-        ]
+        part = {"replicate": slice(index, index + 1), **self._part(rows)}
+        return read_region(self.store, group, "count_replicate", part)[0]
 
     def good_bins(self, rows: Rows) -> np.ndarray:
         """Bool for the rows' bins and the ``n_diagonals - 1`` behind them: in the region and not bad."""
@@ -162,6 +174,11 @@ class Maps:
         number = known.sum(axis=2)
         means = np.where(number > 0, total / np.maximum(number, 1), np.nan)
         return cut_padded(means, 0, 0, n)
+
+
+def value_per_count(observed: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """What one count adds to ``observed``, dtype of it; 0 where there is no contact, NaN where ``observed`` is."""
+    return np.divide(observed, count, out=np.where(np.isnan(observed), observed, 0), where=count > 0)
 
 
 def open_maps(

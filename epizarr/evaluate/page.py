@@ -23,13 +23,14 @@ from epizarr.evaluate.maps import (
     read_truth,
     region_rows,
 )
-from epizarr.evaluate.score import PREDICTION, group_name
+from epizarr.evaluate.notes import PREDICTION
+from epizarr.evaluate.score import group_name
 from epizarr.evaluate.section_parts import section_parts
 from epizarr.genome import Region
 from epizarr.io.files import replace_file
 from epizarr.io.group_choice import find_prediction
 from epizarr.io.places import Place, StorePath, place_of
-from epizarr.io.store import group_path, open_evaluation, read_region
+from epizarr.io.store import group_path, open_evaluation
 from epizarr.metrics.correlation import MIN_PIXELS, score_by_distance
 from epizarr.report.evaluation_figures import headline_figure
 from epizarr.report.figures import (
@@ -232,16 +233,14 @@ def _map_picture(
     # Rows around the window fill its corners, as far as the region goes.
     rows = Rows(max(lo - margin, window.first), min(hi + margin, window.end), window.end)
     in_region = np.arange(rows.lo, rows.hi + maps.n_diagonals - 1) < window.end
-    part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, maps.n_diagonals)}
     observed = maps.observed(rows)
     bands = {"Observed": observed}
-    bands |= {title: mask_band(read_region(home, group, "contact", part), in_region) for title, group in groups.items()}
+    bands |= {title: mask_band(maps.predicted(home, group, rows), in_region) for title, group in groups.items()}
     if truth is not None:
         noise_free = mask_band(read_truth(truth, rows, maps.n_diagonals), in_region)
         both = np.isfinite(observed) & np.isfinite(noise_free)
         bands["Noise-free truth"] = noise_free * _ratio(observed[both], noise_free[both])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        drawn = {title: maps.transform.apply(band) for title, band in bands.items()}
+    drawn = {title: maps.transformed(band) for title, band in bands.items()}
     first = lo - rows.lo
     shown = slice(first, first + hi - lo)
     pearson = ", ".join(

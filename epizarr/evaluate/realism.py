@@ -17,12 +17,13 @@ from epizarr.bands import gather_stripes
 from epizarr.cluster import Progress
 from epizarr.errors import CheckpointError, SplitError, StoreError
 from epizarr.evaluate.depth_matched import Bands, depth_matched_pair
-from epizarr.evaluate.maps import Maps, Rows, compared_inputs, open_maps
+from epizarr.evaluate.intervals import plan_intervals
+from epizarr.evaluate.maps import Maps, Rows, compared_inputs, open_maps, whole_regions
 from epizarr.genome import Region
 from epizarr.io.group_choice import find_prediction
 from epizarr.io.places import Place, StorePath, place_of
-from epizarr.io.store import group_path, read_region
-from epizarr.metrics.bootstrap import BlockPlan, interval, plan_blocks, resample_weights
+from epizarr.io.store import group_path
+from epizarr.metrics.bootstrap import BlockPlan, interval, resample_weights
 from epizarr.metrics.correlation import score_by_distance
 from epizarr.metrics.realism import (
     ClassifierProtocol,
@@ -143,6 +144,8 @@ def realism_scores(
     ------
     SplitError
         If there is no region to score on.
+    RegionError
+        If regions to score on overlap.
     StoreNotFoundError, StoreError
         If something is missing in the store, or the runs do not belong together.
     CheckpointError
@@ -153,18 +156,18 @@ def realism_scores(
     maps = open_maps(store, cell_type, opened[0], is_predicted=True)
     discriminator = None if judge is None else _open_judge(judge, maps)
     held = _held_out(maps, regions, fit_on, json.loads(str(opened[0].attrs["trained_on"]))["splits"])
-    observed = [_transformed(maps, maps.observed(rows)) for rows in held.rows]
+    observed = [maps.transformed(maps.observed(rows)) for rows in held.rows]
     scored = slice(0, held.n_scored)
     if not any(np.isfinite(band).any() for band in observed[scored]):
         raise StoreError(
             f"{store}: cell type {cell_type!r} has no valid pixel in {', '.join(map(str, held.regions[scored]))}."
         )
     pair, about_replicate = depth_matched_pair(maps, held.rows, truth, protocol.seed)
-    plan = _block_plan(maps, held)
+    plan, cells = plan_intervals(maps, held.regions[scored])
     names = [*([REPLICATE] if pair else []), *runs, *synthetic_maps(observed[0][:1])]
     found = []
     for done, compared in enumerate(_pairs(maps, home, runs, held, observed, pair), 1):
-        found.append(_score(compared, held, plan, maps.binsize, protocol, discriminator))
+        found.append(_score(compared, held, plan, cells, maps.binsize, protocol, discriminator))
         if progress is not None:
             progress(done, len(names))
     results = xr.concat(found, dim="map", join="exact").assign_coords(map=names)
@@ -238,11 +241,11 @@ def _held_out(
     texts = list(regions or splits.get("test", ()))
     if not texts:
         raise SplitError("this run has no test regions; say which regions to score on (regions).")
-    scored = [maps.assembly.region(text) for text in texts]
+    scored = maps.assembly.disjoint(texts)  # pixels in two regions would count twice
     more = [maps.assembly.region(text) for text in (splits.get("validation", ()) if fit_on is None else fit_on)]
     more = [region for region in more if not any(region.overlaps(other) for other in scored)]
     every = (*scored, *more)
-    rows = tuple(Rows(lo, hi, hi) for lo, hi in (maps.grid.region_extent(region, "contained") for region in every))
+    rows = tuple(whole_regions(maps.grid, every))
     empty = [str(region) for region, part in zip(every, rows, strict=True) if part.hi <= part.lo]
     if empty:
         raise SplitError(f"regions {', '.join(empty)} hold no whole bin of {maps.binsize:,} bp; widen them.")
@@ -252,32 +255,19 @@ def _held_out(
     return _HeldOut(every, rows, len(scored), tuple(groups))
 
 
-def _transformed(maps: Maps, band: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):  # a value below what the transform is defined for
-        return maps.transform.apply(band)
-
-
 def _pairs(
     maps: Maps, home: Place, runs: Sequence[str], held: _HeldOut, observed: Bands, pair: tuple[Bands, Bands] | None
 ) -> Iterator[_Pair]:
     """Every map with its reference, one after the other."""
     if pair is not None:
-        yield _Pair.of(REPLICATE, *([_transformed(maps, band) for band in bands] for bands in pair))
+        yield _Pair.of(REPLICATE, *([maps.transformed(band) for band in bands] for bands in pair))
     for run in runs:
         group = group_path("predictions", maps.cell_type, maps.binsize, run)
-        bands = []
-        for rows in held.rows:
-            part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, maps.n_diagonals)}
-            bands.append(_transformed(maps, read_region(home, group, "contact", part)))
+        bands = [maps.transformed(maps.predicted(home, group, rows)) for rows in held.rows]
         yield _Pair.of(run, bands, observed)
     synthetic = [synthetic_maps(band) for band in observed]
     for name in synthetic[0]:
         yield _Pair.of(name, [made[name] for made in synthetic], observed)
-
-
-def _block_plan(maps: Maps, held: _HeldOut) -> BlockPlan:
-    n_good = sum(int(maps.good_bins(rows)[: rows.hi - rows.lo].sum()) for rows in held.rows[: held.n_scored])
-    return plan_blocks(n_good * maps.binsize, maps.binsize)
 
 
 # -------------------------------------------------------------------------------------------------------------------- scores
@@ -291,6 +281,7 @@ def _score(
     pair: _Pair,
     held: _HeldOut,
     plan: BlockPlan,
+    cells: np.ndarray,
     binsize: int,
     protocol: ClassifierProtocol,
     judge: "Discriminator | None",
@@ -301,7 +292,7 @@ def _score(
     agreement = score_by_distance(band, reference)
     power, reference_power, ranges, frequency = _powers(pair, n_scored)
     own, other = ([_stripes(b) for b in bands] for bands in (pair.bands, pair.reference))
-    values = _two_sample(own, other, held, plan, protocol)
+    values = _two_sample(own, other, held, plan, cells, protocol)
     scale = ColumnScale.of(other[:n_scored])
     windows = _windows(own, other, n_scored, n_bins)
     values |= {
@@ -358,13 +349,12 @@ def _powers(pair: _Pair, n_scored: int) -> tuple[np.ndarray, np.ndarray, list[tu
 
 
 def _two_sample(
-    own: Bands, other: Bands, held: _HeldOut, plan: BlockPlan, protocol: ClassifierProtocol
+    own: Bands, other: Bands, held: _HeldOut, plan: BlockPlan, cell_of_row: np.ndarray, protocol: ClassifierProtocol
 ) -> dict[str, float]:
     """Train a classifier for each group of scored regions on all other groups; pool their windows."""
     from epizarr.evaluate.classifier import train_classifier
 
     real, fake, cells = [np.zeros(0)], [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
-    cell_of_row = plan.cells([(rows.lo, rows.hi) for rows in held.rows[: held.n_scored]])
     ends = np.cumsum([0, *(rows.hi - rows.lo for rows in held.rows[: held.n_scored])])
     for group in dict.fromkeys(held.groups[: held.n_scored]):
         others = [index for index, g in enumerate(held.groups) if g != group]

@@ -16,8 +16,17 @@ import numpy as np
 import xarray as xr
 
 from epizarr import __version__
-from epizarr.cluster import Progress, run_tasks
+from epizarr.cluster import Progress, ProgressParts, run_tasks
 from epizarr.errors import SplitError, StoreError
+from epizarr.evaluate.baselines import (
+    INSULATION,
+    RIDGE,
+    TRAINING_MEAN,
+    baseline_sources,
+    fit_baselines,
+    fit_sums,
+    fit_tasks,
+)
 from epizarr.evaluate.ceilings import (
     CEILING,
     REPLICATE_CEILING,
@@ -35,14 +44,12 @@ from epizarr.evaluate.maps import (
     Maps,
     Rows,
     check_truth,
-    compared_inputs,
     inputs_id,
-    lacking_tracks,
-    missing_tracks,
     open_maps,
     region_rows,
     whole_regions,
 )
+from epizarr.evaluate.notes import PREDICTION, data_notes, pixel_notes, run_notes, seen_notes
 from epizarr.evaluate.sections import (
     Loops,
     Section,
@@ -65,28 +72,15 @@ from epizarr.io.store import (
     finish_group,
     group_path,
     has_group,
-    list_groups,
     open_evaluation,
     sweep_group,
     write_region,
 )
-from epizarr.metrics.baselines import (
-    LinearFit,
-    PixelMoments,
-    fit_insulation,
-    fit_ridge,
-    fit_training_mean,
-    pixel_features,
-)
+from epizarr.metrics.baselines import PixelMoments
 from epizarr.metrics.ceiling import replicate_ceiling
 from epizarr.metrics.correlation import MIN_PIXELS, DistanceCorrelations, DistanceScores, skill
 from epizarr.schema import GROUPS
 
-PREDICTION, INSULATION, RIDGE = "prediction", "CTCF insulation", "ridge"
-TRAINING_MEAN = "training mean"
-_PEAK_DERIVED = "Peak-derived signal, not coverage"
-#: The track that the insulation heuristic reads, in any case.
-INSULATOR = "ctcf"
 #: Values of all predictors that are held at a time; more pixels are scored a few diagonals at a time.
 MAX_SCORE_BYTES = 1 << 30
 
@@ -98,7 +92,7 @@ _TRUTHS = {
 
 
 @dataclass(frozen=True)
-class _FitTask:
+class _ReferenceTask:
     maps: Maps
     rows: Rows
     references: References
@@ -196,7 +190,7 @@ def evaluate_run(
     of_first, training_notes = baseline_training(prediction, cell_type, regions)
     training_notes += [note for each in predicted[1:] for note in imported_notes(each)]
     trained_on = [of_first, *(json.loads(str(each.attrs["trained_on"])) for each in predicted[1:])]
-    trained, source_notes, left_out = _baseline_sources(store, prediction, of_first["cell_types"])
+    trained, source_notes, left_out = baseline_sources(store, prediction, of_first["cell_types"])
     maps = open_maps(store, cell_type, prediction, is_predicted=True, left_out=left_out)
     given: list[Section] = [Loops(*read_loops(loops, maps.assembly))] if loops is not None else []
     others = [open_maps(store, other_cell_type, prediction, left_out=left_out)] if other_cell_type else []
@@ -232,14 +226,19 @@ def evaluate_run(
         splits = {name: _parse(maps.assembly, trained_on[0]["splits"][name]) for name in ("train", "validation")}
         plan, cells = plan_intervals(maps, scored)
         blocks, wholes = region_rows(maps.grid, scored), whole_regions(maps.grid, scored)
-        n_fits = sum(len(region_rows(source.grid, r)) for source in sources for r in splits.values())
+        fitted = {name: fit_tasks(sources, of_split) for name, of_split in splits.items()}
         replicates, no_ceiling = find_replicates(maps)
         references = References(truths, replicates)
         n_passes = _n_passes(blocks, maps.n_diagonals, len(references.keys) + len(runs))
-        n_tasks = n_fits + len(blocks) * (n_passes + bool(references.keys))
-        ticker = _Ticker(progress, n_tasks + (len(wholes) if chosen else 0))
+        n_tasks = sum(map(len, fitted.values())) + len(blocks) * (n_passes + bool(references.keys))
+        ticker = ProgressParts(progress, n_tasks + (len(wholes) if chosen else 0))
         workers = {"client": client, "n_threads": n_threads}
-        fits, missing = _fit_baselines(sources, splits, ticker, workers)
+        sums = {
+            name: PixelMoments.total(run_tasks(fit_sums, tasks, progress=ticker.part(len(tasks)), **workers))
+            for name, tasks in fitted.items()
+            if tasks
+        }
+        fits, missing = fit_baselines(sums.get("train"), sums.get("validation"), maps.tracks)
         groups = [group_path("predictions", cell_type, maps.binsize, each) for each in runs]
         comparison = Comparison(
             maps=maps,
@@ -250,17 +249,16 @@ def evaluate_run(
         )
         total: dict[str, np.ndarray] = {}
         if references.keys:
-            of_blocks = [_FitTask(maps, rows, references) for rows in blocks]
-            sums = run_tasks(_reference_sums, of_blocks, progress=ticker.part(len(blocks)), **workers)
-            total = {name: np.sum([block[name] for block in sums], axis=0) for name in references.keys}
+            of_blocks = [_ReferenceTask(maps, rows, references) for rows in blocks]
+            parts = run_tasks(_reference_sums, of_blocks, progress=ticker.part(len(blocks)), **workers)
+            total = {name: np.sum([part[name] for part in parts], axis=0) for name in references.keys}
             comparison = replace(comparison, scales={name: depth_scale(*pair) for name, pair in total.items()})
-        tasks = [_ScoreTask(comparison, rows, (0, maps.n_diagonals)) for rows in blocks]
-        moments, ceiling, n_observed = _score(tasks, cells, n_passes, ticker, workers)
+        moments, ceiling, n_observed = _score(comparison, blocks, cells, n_passes, ticker, workers)
         scores = {name: found.scores() for name, found in moments.items()}
-        notes = training_notes + _data_notes(maps)
+        notes = training_notes + data_notes(maps)
         for name, seen in zip(names, trained_on, strict=True):
-            notes += _seen_notes(maps, name, scored, seen)
-        notes += _pixel_notes(names[0], scores[names[0]], n_observed) + _run_notes(names, predicted)
+            notes += seen_notes(maps, name, scored, seen)
+        notes += pixel_notes(names[0], scores[names[0]], n_observed) + run_notes(names, predicted)
         notes += source_notes + missing + no_ceiling
         about = {name: f"run {each!r}" for name, each in zip(names, runs, strict=True)}
         about |= {fit.name: fit.about for fit in fits}
@@ -321,21 +319,6 @@ def _find_predictions(home: Place, cell_type: str, runs: Sequence[str], binsize:
     return found
 
 
-def _run_notes(names: Sequence[str], predicted: Sequence[xr.Dataset]) -> list[str]:
-    """Say where runs were transformed or trained otherwise than the first, whose transform and baselines are used."""
-    first = predicted[0].attrs
-    notes = []
-    for name, each in zip(names[1:], predicted[1:], strict=True):
-        if each.attrs["transform"] != first["transform"]:
-            notes.append(f"All maps are transformed as the target of {names[0]}; that of {name} has another transform.")
-        seen = [json.loads(str(attrs["trained_on"])) for attrs in (first, each.attrs)]
-        if seen[0]["cell_types"] != seen[1]["cell_types"] or seen[0]["splits"] != seen[1]["splits"]:
-            notes.append(
-                f"{name} was trained on other cell types or regions than {names[0]}; baselines are those of {names[0]}."
-            )
-    return notes
-
-
 # -------------------------------------------------------------------------------------------------------------- sections
 
 
@@ -344,7 +327,7 @@ def _measure_sections(
     wholes: Sequence[Rows],
     chosen: Sequence[Section],
     predictors: Sequence[str],
-    ticker: "_Ticker",
+    ticker: ProgressParts,
     workers: dict[str, Any],
 ) -> tuple[Variables, Variables, dict[str, str]]:
     """Coordinates and variables of the sections that apply, and why the others do not."""
@@ -370,70 +353,6 @@ def _measure_sections(
     return {name: value for name, value in coords.items() if value[1].size}, kept, lacking
 
 
-# ------------------------------------------------------------------------------------------------------------- baselines
-
-
-def _baseline_sources(
-    store: Place, prediction: xr.Dataset, trained: Sequence[str]
-) -> tuple[list[str], list[str], set[str]]:
-    """Training cell types that the store has, tracks that some of them lack, and the notes that say what is left out."""
-    has_group_of = {info.cell_type for info in list_groups(store) if info.kind == "contacts"}
-    there = [name for name in trained if name in has_group_of]
-    notes = []
-    if elsewhere := [name for name in trained if name not in there]:
-        notes.append(f"Baselines are not fitted on {', '.join(elsewhere)}, trained on as well: not in this store.")
-    lacking = lacking_tracks(store, there, prediction)
-    notes += [f"Baselines leave out {', '.join(names)}, which {name} lacks." for name, names in lacking.items()]
-    if fed := missing_tracks(prediction):
-        notes.append(f"Fed to the network as missing, and left out of baselines: {', '.join(fed)}.")
-    if sources := json.loads(prediction.attrs.get("track_sources", "{}")):
-        notes.append(
-            "Read in the place of another track: " + ", ".join(f"{s} as {n}" for n, s in sources.items()) + "."
-        )
-    return there, notes, {track for names in lacking.values() for track in names}
-
-
-def _fit_baselines(
-    sources: Sequence[Maps], splits: Mapping[str, Sequence[Region]], ticker: "_Ticker", workers: dict[str, Any]
-) -> tuple[list[LinearFit], list[str]]:
-    """Fit what can be fitted; the notes say what cannot, and why."""
-    sums = {}
-    for name, regions in splits.items():
-        tasks = [
-            _FitTask(source, rows, References()) for source in sources for rows in region_rows(source.grid, regions)
-        ]
-        parts = run_tasks(_fit_sums, tasks, progress=ticker.part(len(tasks)), **workers)
-        sums[name] = PixelMoments.total(parts) if parts else None
-    train, validation = sums["train"], sums["validation"]
-    if train is None or not train.n_target.any():
-        raise StoreError(
-            "the training regions of this run have no valid pixel in this store, so that neither a baseline nor the skill can "
-            "be computed. Use the store that the run was trained on."
-        )
-    fits = [fit_training_mean(train)]
-    tracks = sources[0].tracks
-    if not tracks:
-        return fits, [f"{INSULATION}, {RIDGE}: n/a, this prediction names no tracks that they could read."]
-    notes = []
-    insulators = [index for index, name in enumerate(tracks) if name.lower() == INSULATOR]
-    if insulators and train.n.any():
-        fits.append(fit_insulation(train, insulators[0], len(tracks)))
-    else:
-        why = "no track is named CTCF" if not insulators else "no training pixel has all tracks measured"
-        notes.append(f"{INSULATION}: n/a, {why}.")
-    if validation is not None and validation.n.any() and train.n.any():
-        fits.append(fit_ridge(train, validation))
-    else:
-        notes.append(f"{RIDGE}: n/a, no training or no validation pixel has all tracks measured.")
-    return fits, notes
-
-
-def _fit_sums(task: _FitTask) -> PixelMoments:
-    maps, rows = task.maps, task.rows
-    target = maps.transform.apply(maps.observed(rows))
-    return PixelMoments.of_block(pixel_features(maps.bin_tracks(rows), *target.shape), target)
-
-
 # --------------------------------------------------------------------------------------------------------------- scoring
 
 
@@ -445,25 +364,25 @@ def _n_passes(blocks: Sequence[Rows], n_diagonals: int, n_more: int) -> int:
 
 
 def _score(
-    tasks: Sequence[_ScoreTask], cells: np.ndarray, n_passes: int, ticker: "_Ticker", workers: dict[str, Any]
+    comparison: Comparison,
+    blocks: Sequence[Rows],
+    cells: np.ndarray,
+    n_passes: int,
+    ticker: ProgressParts,
+    workers: dict[str, Any],
 ) -> tuple[dict[str, MapMoments], DistanceCorrelations | None, int]:
     """Moments of each predictor; the replicates' ceiling; the number of observed pixels, whether or not all have a value there.
 
-    ``cells`` has the cell of each row of the tasks, strung together.
+    ``cells`` has the cell of each row of the blocks, strung together.
     """
     parts: list[dict[str, MapMoments]] = []
     ceilings: list[DistanceCorrelations] = []
-    comparison = tasks[0].comparison
     replicates = [replicate_key(name) for name in comparison.references.replicates]
     n_observed = 0
     for columns in np.array_split(np.arange(comparison.maps.n_diagonals), n_passes):
         diagonals = (int(columns[0]), int(columns[-1]) + 1)
-        results = run_tasks(
-            _compare_block,
-            [replace(t, diagonals=diagonals) for t in tasks],
-            progress=ticker.part(len(tasks)),
-            **workers,
-        )
+        tasks = [_ScoreTask(comparison, rows, diagonals) for rows in blocks]
+        results = run_tasks(_compare_block, tasks, progress=ticker.part(len(tasks)), **workers)
         n_observed += sum(block.n_observed for block in results)
         values = joined([block.values for block in results])
         observed = values.pop(OBSERVED)
@@ -492,7 +411,7 @@ def _compare_block(task: _ScoreTask) -> Bands:
     return task.comparison.bands(task.rows, task.diagonals, linear=False)
 
 
-def _reference_sums(task: _FitTask) -> dict[str, np.ndarray]:
+def _reference_sums(task: _ReferenceTask) -> dict[str, np.ndarray]:
     return task.references.sums(task.maps, task.rows)
 
 
@@ -507,57 +426,11 @@ def _regions(maps: Maps, regions: Sequence[str] | None, trained_on: dict[str, An
     texts = list(regions or trained_on["splits"].get("test", ()))
     if not texts:
         raise SplitError("this run has no test regions; say which regions to score on (--region).")
-    view = maps.assembly.view(texts)
-    chosen = [Region(str(c), int(s), int(e)) for c, s, e in view[["chrom", "start", "end"]].itertuples(index=False)]
+    chosen = maps.assembly.disjoint(texts)
     empty = [str(region) for region in chosen if not region_rows(maps.grid, [region])]
     if empty:
         raise SplitError(f"regions {empty} hold no whole bin of {maps.binsize:,} bp; widen them.")
     return chosen
-
-
-def _seen_notes(maps: Maps, name: str, scored: Sequence[Region], trained_on: dict[str, Any]) -> list[str]:
-    """Say what of the scored regions a run has seen, or that it has not seen the cell type."""
-    of = "" if name == PREDICTION else f" ({name})"
-    notes = []
-    if maps.cell_type in trained_on.get("held_out_cell_types", ()):
-        notes.append(
-            f"Cell type {maps.cell_type} was held out: it neither trained the network nor chose the checkpoint{of}."
-        )
-    for split, what in (("train", "training"), ("validation", "the choice of the checkpoint")):
-        regions = _parse(maps.assembly, trained_on["splits"][split])
-        for region in scored:
-            seen = [other for other in regions if region.overlaps(other)]
-            if seen:
-                notes.append(
-                    f"SEEN in {what}{of}: {region} overlaps {', '.join(map(str, seen))} (cell types "
-                    f"{', '.join(trained_on['cell_types'])}). These scores do not say how the model does on new data."
-                )
-    return notes
-
-
-def _pixel_notes(name: str, scores: DistanceScores, n_observed: int) -> list[str]:
-    notes = []
-    n_scored = int(scores.n_pixels.sum())
-    if n_scored < n_observed:
-        notes.append(
-            f"{n_observed - n_scored:,} of {n_observed:,} observed pixels have no value in the prediction or in a baseline "
-            "and are left out of all scores."
-        )
-    undefined = int((np.isnan(scores.pearson) & (scores.n_pixels > 0)).sum())
-    if undefined:
-        notes.append(f"The correlation of the {name} is undefined on {undefined} diagonals; the means leave them out.")
-    return notes
-
-
-def _data_notes(maps: Maps) -> list[str]:
-    """What kind of data was compared, where a reader must know it first."""
-    origins = [str(entry.get("origin", "")) for entry in compared_inputs(maps)]
-    notes = []
-    if "simulated" in maps.assembly.name.lower() or any("SIMULATED" in origin for origin in origins):
-        notes.append("SIMULATED data: genome, tracks and contacts were drawn by epizarr's simulator, not measured.")
-    if any(_PEAK_DERIVED.lower() in origin.lower() for origin in origins):
-        notes.append(f"{_PEAK_DERIVED}: tracks were made from peak files, with zero outside the peaks.")
-    return notes
 
 
 def _arrays(
@@ -605,18 +478,3 @@ def _write(
     for name, array in values.items():
         write_region(store, group, name, {}, array)
     finish_group(store, group)
-
-
-class _Ticker:
-    """One count of finished tasks over several calls of ``run_tasks``."""
-
-    def __init__(self, progress: Progress | None, n_tasks: int) -> None:
-        self._progress = progress
-        self._n_tasks = n_tasks
-        self._before = 0
-
-    def part(self, n_tasks: int) -> Progress | None:
-        """Progress of the next ``n_tasks`` tasks."""
-        before, progress = self._before, self._progress
-        self._before += n_tasks
-        return None if progress is None else lambda done, _: progress(before + done, self._n_tasks)

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from epizarr.evaluate.headlines import run_names
-from epizarr.evaluate.sections import SECTIONS
+from epizarr.evaluate.sections import SECTIONS, Specificity
 from epizarr.report.evaluation_figures import line_styles, lines_figure, peaks_figure
 from epizarr.report.figures import figure_png
 from epizarr.report.html import Picture, Section, Table, format_score
@@ -24,7 +24,7 @@ def section_parts(scores: xr.Dataset, command: str) -> list[Section]:
         if not any(str(variable).startswith(f"{name}_") for variable in scores.data_vars):
             continue
         tables, pictures = _PARTS[name](scores) if name in _PARTS else ([], [])
-        title = SECTIONS[name].title if name in SECTIONS else "Cell-type specificity"
+        title = SECTIONS[name].title if name in SECTIONS else Specificity.title
         again = f"Again: {command} --sections {name}"
         parts.append(Section(title, [definition], tables, pictures, note=again))
     return parts
@@ -52,20 +52,28 @@ def _figure(scores: xr.Dataset, panels: Any, caption: str, same: dict[str, float
     return Picture(figure_png(lines_figure(panels, styles, same=same)), caption)
 
 
+def _table(
+    scores: xr.Dataset, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str = ""
+) -> Table:
+    """A table with a map a row, in which those of the runs are emphasised."""
+    runs = run_names(scores)
+    return Table(title, header, rows, note, emphasised=[i for i, row in enumerate(rows) if row[0] in runs])
+
+
 def _published(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
     columns = [scores[f"published_mean_{name}"].values for name in ("pearson", "spearman")]
     columns += [scores[f"mean_{name}"].values for name in ("pearson", "spearman")]
-    table = Table(
+    table = _table(
+        scores,
         "",
         ["predictor", "Pearson, as published", "Spearman, as published", "Pearson, ours", "Spearman, ours"],
         [row for row in _rows(_predictors(scores), columns, [3] * 4) if row[1] != "n/a" or row[2] != "n/a"],
-        emphasised=range(len(run_names(scores))),
     )
     return [table], []
 
 
 def _domains(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
-    names, runs = _predictors(scores), run_names(scores)
+    names = _predictors(scores)
     middle = scores.sizes["window"] // 2
     tables = []
     for caller, title in _CALLERS.items():
@@ -79,12 +87,12 @@ def _domains(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
             values, found = [v[:, middle] for v in values], found[:, middle]
             title += f", {int(scores['window'][middle]) / 1e3:g}-kb window"
         tables.append(
-            Table(
+            _table(
+                scores,
                 title,
                 ["predictor", *labels, "boundaries"],
                 _rows(names, [*values, np.where(np.isnan(values[0]), np.nan, found[1:])], [3] * len(kinds) + [0]),
                 f"The measured map has {found[0]:,.0f} boundaries.",
-                emphasised=range(len(runs)),
             )
         )
     window = scores["window"].values / 1e3
@@ -100,7 +108,8 @@ def _domains(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
     if "domains_ctcf" in scores:
         share = scores["domains_ctcf"].values[:, middle]
         tables.append(
-            Table(
+            _table(
+                scores,
                 "Insulation boundaries at CTCF",
                 ["map", "share at CTCF"],
                 [[str(m), f"{v:.0%}"] for m, v in zip(scores["map"].values, share, strict=True) if not np.isnan(v)],
@@ -111,18 +120,18 @@ def _domains(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
 
 
 def _interactions(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
-    names, runs = _predictors(scores), run_names(scores)
+    names = _predictors(scores)
     tables, panels, same = [], {}, {}
     for c, criterion in enumerate(scores["criterion"].values):
         kinds = ("auroc", "aupr", "paper_auroc", "paper_aupr")
         chance = float(scores["interactions_chance"].values[c])
         tables.append(
-            Table(
+            _table(
+                scores,
                 str(criterion),
                 ["predictor", "ROC", "PR", "ROC, paper's thresholds", "PR, paper's thresholds"],
                 _rows(names, [scores[f"interactions_{kind}"].values[:, c] for kind in kinds], [3] * 4),
                 f"Chance: ROC 0.5, PR {chance:.3f}.",
-                emphasised=range(len(runs)),
             )
         )
         rates = {
@@ -147,12 +156,12 @@ def _loops(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
     names = [str(name) for name in scores["map"].values]
     kinds = {"called": 0, "precision": 3, "recall": 3, "aupr": 3, "auroc": 3, "peak_score": 2}
     rows = _rows(names, [scores[f"loops_{kind}"].values for kind in kinds], list(kinds.values()))
-    table = Table(
+    table = _table(
+        scores,
         "",
         ["map", "called", "precision", "recall", "PR at true loops", "ROC", "aggregate peak"],
         rows,
         f"{int(scores['loops_true']):,} true loops; PR of chance: {format_score(float(scores['loops_chance']))}.",
-        emphasised=range(1, 1 + len(run_names(scores))),
     )
     peaks = {n: p for n, p in zip(names, scores["loops_peak"].values, strict=True) if not np.isnan(p).all()}
     if not peaks:
@@ -166,7 +175,7 @@ def _similarity(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
     kinds = ("hicrep", "ssim", "ssim_shuffled")
     columns = [scores[f"similarity_{kind}"].values for kind in kinds]
     header = ["predictor", "HiCRep", "SSIM", "SSIM of the map shuffled"]
-    return [Table("", header, _rows(_predictors(scores), columns, [3] * 3), emphasised=[0])], []
+    return [_table(scores, "", header, _rows(_predictors(scores), columns, [3] * 3))], []
 
 
 def _submatrices(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
@@ -177,11 +186,11 @@ def _submatrices(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
     ]
     number = (~np.isnan(insulation)).sum(axis=1).astype(np.float64)
     columns = [middle[1], middle[0], scores["submatrices_share"].values, np.where(number > 0, number, np.nan)]
-    table = Table(
+    table = _table(
+        scores,
         "",
         ["predictor", "median MSE", "median insulation r", "share with r > 0.5", "submatrices"],
         _rows(_predictors(scores), columns, [4, 3, 3, 0]),
-        emphasised=range(len(run_names(scores))),
     )
     return [table], []
 
@@ -190,8 +199,7 @@ def _specificity(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
     kinds = ("skill", "identified", "mean_difference")
     columns = [scores[f"specificity_{kind}"].values for kind in kinds]
     header = ["predictor", "skill over copying", "identified", "difference, Pearson"]
-    emphasised = range(len(run_names(scores)))
-    return [Table("", header, _rows(_predictors(scores), columns, [3] * 3), emphasised=emphasised)], []
+    return [_table(scores, "", header, _rows(_predictors(scores), columns, [3] * 3))], []
 
 
 _PARTS: dict[str, Callable[[xr.Dataset], tuple[list[Table], list[Picture]]]] = {

@@ -13,7 +13,7 @@ from epizarr.evaluate.maps import Maps, open_maps, region_rows
 from epizarr.genome import Region
 from epizarr.io.group_choice import find_prediction
 from epizarr.io.places import Place, StorePath, place_of
-from epizarr.io.store import group_path, read_region
+from epizarr.io.store import group_path
 from epizarr.metrics.uncertainty import coverage_by_distance, gaussian_factor, gaussian_nll, reliability_curve
 
 
@@ -69,7 +69,7 @@ def calibrate_run(
     texts = list(regions or splits.get("validation", ()))
     if not texts:
         raise SplitError(f"run {run!r} has no validation regions; say which regions to calibrate on (--region).")
-    chosen = _parse(maps, texts)
+    chosen = maps.assembly.disjoint(texts)
     for split in ("train", "test"):
         seen = [str(r) for r in chosen if any(r.overlaps(maps.assembly.region(t)) for t in splits.get(split, ()))]
         if seen:
@@ -137,7 +137,7 @@ def assess_uncertainty(
     wanted = calibration.coverages
     flat = np.repeat([[gaussian_factor(c)] for c in wanted], maps.n_diagonals, axis=1)
     factors = {"normal": flat, "conformal": calibration.factors}
-    found = list(_regions(maps, _parse(maps, texts), home, prediction, run))
+    found = list(_regions(maps, maps.assembly.disjoint(texts), home, prediction, run))
     scores = np.concatenate([error_scores(*region) for region in found])
     counts = {kind: coverage_by_distance(scores, of_kind) for kind, of_kind in factors.items()}
     n_pixels = counts["normal"][1]
@@ -191,11 +191,6 @@ def _open(
     return prediction, open_maps(store, cell_type, prediction, is_predicted=True), home
 
 
-def _parse(maps: Maps, texts: Sequence[str]) -> list[Region]:
-    view = maps.assembly.view(texts)
-    return [Region(str(c), int(s), int(e)) for c, s, e in view[["chrom", "start", "end"]].itertuples(index=False)]
-
-
 def _regions(
     maps: Maps, regions: Sequence[Region], home: Place, prediction: xr.Dataset, run: str
 ) -> Iterator[_RegionMaps]:
@@ -204,11 +199,8 @@ def _regions(
     for region in regions:
         blocks = []
         for rows in region_rows(maps.grid, [region]):
-            part = {"bin": slice(rows.lo, rows.hi), "diagonal": slice(0, maps.n_diagonals)}
-            contact = read_region(home, group, "contact", part)
-            sd = read_region(home, group, "transformed_sd", part)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                truth, mean = maps.transform.apply(maps.observed(rows)), maps.transform.apply(contact)
+            sd = maps.predicted(home, group, rows, "transformed_sd")
+            truth, mean = (maps.transformed(b) for b in (maps.observed(rows), maps.predicted(home, group, rows)))
             counts = np.isfinite(truth) & np.isfinite(mean) & np.isfinite(sd)
             blocks.append([np.where(counts, band, np.nan) for band in (truth, mean, sd)])
         if blocks:

@@ -132,13 +132,13 @@ def test_evaluate__baselines_find_the_rule(store):
 def test_evaluate__baselines_never_see_the_scored_contacts(store, monkeypatch):
     """Fits come from the training cell type's training and validation regions."""
     seen = []
-    original = score._fit_sums
+    original = score.fit_sums
 
     def spying(task):
         seen.append((task.maps.cell_type, task.rows.lo, task.rows.end))
         return original(task)
 
-    monkeypatch.setattr(score, "_fit_sums", spying)
+    monkeypatch.setattr(score, "fit_sums", spying)
     evaluate_run(store, "RUN", cell_type="B", n_threads=1)
     assert {cell_type for cell_type, _, _ in seen} == {"A"}
     assert all(0 <= lo and end in (3000, 4701) for _, lo, end in seen)

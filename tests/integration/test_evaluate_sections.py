@@ -140,11 +140,10 @@ def test_sections__say_why_one_does_not_apply(scores):
 
 
 def test_sections__block_size_changes_nothing(store, scores, monkeypatch, tmp_path):
-    from epizarr.evaluate import compare, maps
+    from epizarr.evaluate import maps
 
     copy = shutil.copytree(store, tmp_path / "copy.zarr")
-    for module in (compare, maps):
-        monkeypatch.setattr(module, "BLOCK_ROWS", 700)
+    monkeypatch.setattr(maps, "BLOCK_ROWS", 700)
     other = evaluate(copy, "RUN", overwrite=True).load()
     xr.testing.assert_allclose(other, scores, rtol=1e-6)
 

@@ -201,6 +201,24 @@ def test_import_map__other_units_are_matched_by_one_number(store, predicted, tmp
     assert "multiplied by" in notes[0]
 
 
+def test_import_map__reports_progress_over_both_readings(store, predicted, tmp_path):
+    path, how = _npz(tmp_path, store, predicted[FIRST:END])
+    ticks = []
+    import_map(
+        path,
+        store,
+        cell_type="B",
+        run="x",
+        match_scale=True,
+        n_threads=1,
+        progress=lambda *tick: ticks.append(tick),
+        **how,
+        **TOLD,
+    )
+    assert ticks == [(done, len(ticks)) for done in range(1, len(ticks) + 1)]
+    assert len(ticks) % 2 == 0
+
+
 def test_evaluate__of_unknown_training_fits_baselines_outside_the_scored_regions(
     store, predicted, tmp_path, monkeypatch
 ):
@@ -209,8 +227,8 @@ def test_evaluate__of_unknown_training_fits_baselines_outside_the_scored_regions
     with pytest.raises(SplitError, match="--region"):
         evaluate_run(store, "theirs", cell_type="B")
     seen = []
-    original = score._fit_sums
-    monkeypatch.setattr(score, "_fit_sums", lambda task: seen.append(task) or original(task))
+    original = score.fit_sums
+    monkeypatch.setattr(score, "fit_sums", lambda task: seen.append(task) or original(task))
     scores = evaluate_run(store, "theirs", cell_type="B", regions=["chr2:500,000-1,000,000"], n_threads=1)
     assert {task.maps.cell_type for task in seen} == {"B"}
     margin = N_DIAGONALS

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 import xarray as xr
 
-from epizarr.evaluate.compare import OBSERVED, Comparison, blocks_of, joined
-from epizarr.evaluate.maps import Rows
+from epizarr.evaluate.compare import OBSERVED, Comparison, joined
+from epizarr.evaluate.maps import Rows, blocks_of
 from epizarr.genome import Region
 
 #: Name of a variable -> its dims and values; coordinates are given in the same way.

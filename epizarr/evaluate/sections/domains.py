@@ -13,7 +13,8 @@ from epizarr.domains.insulation import insulation, insulation_boundaries
 from epizarr.domains.scores import WINDOWS_BP
 from epizarr.domains.separation import default_depths, tad_boundaries, tad_domains, tad_separation
 from epizarr.domains.topdom import topdom, topdom_boundaries, topdom_domains
-from epizarr.evaluate.compare import OBSERVED, Comparison, blocks_of
+from epizarr.evaluate.compare import OBSERVED, Comparison
+from epizarr.evaluate.maps import blocks_of
 from epizarr.evaluate.sections.base import RegionMaps, Variables, add_up, share
 from epizarr.genome import grid_of
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from epizarr.evaluate.compare import OBSERVED, Comparison, blocks_of
+from epizarr.evaluate.compare import OBSERVED, Comparison
+from epizarr.evaluate.maps import blocks_of
 from epizarr.evaluate.sections.base import RegionMaps, Variables
 from epizarr.io.store import open_contacts
 from epizarr.metrics.interactions import PAPER_THRESHOLDS, ThresholdCounts

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from epizarr.bands import mask_band
-from epizarr.evaluate.compare import OBSERVED, Comparison, blocks_of, joined
-from epizarr.evaluate.maps import Rows
+from epizarr.evaluate.compare import OBSERVED, Comparison, joined
+from epizarr.evaluate.maps import Rows, blocks_of
 from epizarr.evaluate.sections.base import RegionMaps, Variables, add_up, along, share
 from epizarr.metrics.baselines import pixel_features
 from epizarr.metrics.correlation import as_published, mean_defined, score_by_distance
@@ -78,7 +78,6 @@ def _unmasked(comparison: Comparison, rows: Rows) -> dict[str, np.ndarray]:
     in_region = np.arange(rows.lo, rows.hi + maps.n_diagonals - 1) < rows.end
     linear = {OBSERVED: maps.contacts(rows), **comparison.predicted(rows)}
     features = pixel_features(maps.bin_tracks(rows), rows.hi - rows.lo, maps.n_diagonals)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = {name: maps.transform.apply(mask_band(band, in_region)) for name, band in linear.items()}
+    values = {name: maps.transformed(mask_band(band, in_region)) for name, band in linear.items()}
     values |= {fit.name: fit.predict(features) for fit in comparison.fits}
     return {name: np.where(np.isfinite(band), band, np.nan) for name, band in values.items()}

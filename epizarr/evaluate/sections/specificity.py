@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from epizarr.evaluate.compare import OBSERVED, Comparison, blocks_of
-from epizarr.evaluate.maps import Maps
+from epizarr.evaluate.compare import OBSERVED, Comparison
+from epizarr.evaluate.maps import Maps, blocks_of
 from epizarr.evaluate.sections.base import RegionMaps, Variables, share
 from epizarr.io.places import Place
-from epizarr.io.store import read_region
 from epizarr.metrics.correlation import MIN_PIXELS, mean_defined
 from epizarr.metrics.moments import PairMoments
 from epizarr.metrics.specificity import identify
@@ -66,20 +65,11 @@ class Specificity:
     def measure(self, region: RegionMaps) -> dict[str, _Part]:
         """See :class:`~epizarr.evaluate.sections.base.Section`."""
         blocks, maps = blocks_of(region.rows), self.other
-        columns = slice(0, maps.n_diagonals)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            true = np.concatenate([maps.transform.apply(maps.observed(rows)) for rows in blocks])
-            predicted = {
-                name: np.concatenate(
-                    [
-                        maps.transform.apply(
-                            read_region(store, group, "contact", {"bin": slice(b.lo, b.hi), "diagonal": columns})
-                        )
-                        for b in blocks
-                    ]
-                )
-                for name, store, group in self.predictions
-            }
+        true = np.concatenate([maps.transformed(maps.observed(rows)) for rows in blocks])
+        predicted = {
+            name: np.concatenate([maps.transformed(maps.predicted(home, group, rows)) for rows in blocks])
+            for name, home, group in self.predictions
+        }
         true, own = np.where(np.isfinite(true), true, np.nan), region.values[OBSERVED]
         copied = np.square(true.astype(np.float64) - own)
         known = ~np.isnan(copied)
