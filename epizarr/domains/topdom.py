@@ -121,15 +121,14 @@ def topdom_bins(
     """
     n = len(values)
     signal = bin_signal(values, window)
-    extremum, pvalue = np.zeros(n, dtype=np.int8), np.ones(n)
-    is_gap = np.ones(n, dtype=bool)
-    ranks = PixelRanks.of(zscored_diagonals(values))
-    for lo, hi in _runs(np.flatnonzero(with_contacts(values[:, : window + 1]))):
-        if hi - lo <= _MIN_RUN_BINS:
-            continue
+    extremum, is_gap = np.zeros(n, dtype=np.int8), np.ones(n, dtype=bool)
+    runs = _runs(np.flatnonzero(with_contacts(values[:, : window + 1])))
+    runs = [(lo, hi) for lo, hi in runs if hi - lo > _MIN_RUN_BINS]
+    for lo, hi in runs:
         is_gap[lo:hi] = False
         extremum[lo:hi] = local_extrema(np.nan_to_num(signal[lo:hi]))
-        pvalue[lo : hi - 1] = border_pvalues(ranks.cut(lo, hi), window)[:-1]
+    # All runs at once: a genome whose bad bins lie apart has hundreds of short ones.
+    pvalue = border_pvalues(PixelRanks.of(zscored_diagonals(values)), window, runs)
     extremum[(extremum == -1) & (pvalue >= significance)] = 0
     return signal, extremum, pvalue, is_gap
 
@@ -230,15 +229,15 @@ def zscored_diagonals(values: np.ndarray) -> np.ndarray:
     return z
 
 
-def border_pvalues(ranks: PixelRanks, window: int) -> np.ndarray:
-    """p-value of the border after each bin: pixels across it against those of the two triangles beside it, one-sided.
+def border_pvalues(ranks: PixelRanks, window: int, runs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """p-value of the border after each bin of some runs: pixels across it against those of the two triangles beside it, one-sided.
 
     The triangle before the border has one bin more than that after it, as in the original.
     """
     across = [(-r, k) for r in range(window) for k in range(r + 1, r + window + 1)]
     before = [(-r, k) for r in range(1, window + 1) for k in range(1, r + 1)]
     after = [(r, k) for r in range(1, window) for k in range(1, window - r + 1)]
-    return rank_test(ranks, np.array(across), np.array([*before, *after]))
+    return rank_test(ranks, np.array(across), np.array([*before, *after]), runs)
 
 
 def topdom_boundaries(called: xr.Dataset) -> pd.DataFrame:
