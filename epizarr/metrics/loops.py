@@ -61,13 +61,6 @@ class Footprint(NamedTuple):
         return [donut, towards_diagonal, row, column]
 
 
-def diagonal_means(band: np.ndarray) -> np.ndarray:
-    """Mean of the valid pixels of each diagonal, float64 (diagonal): a map's own decay; NaN without any."""
-    known = ~np.isnan(band)
-    n = known.sum(axis=0)
-    return np.divide(np.where(known, band, 0.0).sum(axis=0), n, out=np.full(band.shape[1], np.nan), where=n > 0)
-
-
 class LoopScores(NamedTuple):
     """How each pixel stands out, float64 (row, diagonal), NaN where that is not known."""
 

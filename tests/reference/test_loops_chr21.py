@@ -12,7 +12,6 @@ from epizarr.metrics.loops import (
     PileUp,
     Pixels,
     call_loops,
-    diagonal_means,
     distance_matched_controls,
     loop_pixels,
     match_loops,
@@ -20,6 +19,7 @@ from epizarr.metrics.loops import (
     score_loops,
 )
 from epizarr.metrics.similarity import shuffle_diagonals
+from epizarr.transforms import diagonal_sums, mean_of_sums
 
 pytestmark = pytest.mark.reference
 
@@ -48,7 +48,7 @@ def given(shared, band) -> Pixels:
 
 @pytest.fixture(scope="module")
 def scores(band):
-    return score_loops(band, diagonal_means(band), Footprint.of_binsize(BINSIZE))
+    return score_loops(band, mean_of_sums(*diagonal_sums(band)), Footprint.of_binsize(BINSIZE))
 
 
 def test_score_loops__ranks_published_loops_above_controls(scores, given):
@@ -68,12 +68,12 @@ def test_call_loops__finds_most_published_loops(scores, given):
 
 
 def test_call_loops__a_shuffled_map_has_none(band):
-    shuffled = score_loops(shuffle_diagonals(band), diagonal_means(band), Footprint.of_binsize(BINSIZE))
+    shuffled = score_loops(shuffle_diagonals(band), mean_of_sums(*diagonal_sums(band)), Footprint.of_binsize(BINSIZE))
     assert len(call_loops(shuffled)[1]) == 0
 
 
 def test_pile_up__published_loops_stand_out(band, given):
-    expected = diagonal_means(band)
+    expected = mean_of_sums(*diagonal_sums(band))
     usable = ~np.isnan(band)
     controls = distance_matched_controls(given, usable, per_loop=20)
     pile = PileUp.of(band, expected, given)

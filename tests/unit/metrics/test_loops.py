@@ -10,7 +10,6 @@ from epizarr.metrics.loops import (
     PileUp,
     Pixels,
     call_loops,
-    diagonal_means,
     distance_matched_controls,
     largest_near,
     loop_pixels,
@@ -19,6 +18,7 @@ from epizarr.metrics.loops import (
     score_loops,
 )
 from epizarr.metrics.neighbourhoods import gather_squares
+from epizarr.transforms import diagonal_sums, mean_of_sums
 
 FOOTPRINT = Footprint(2, 5)
 N_ROWS, N_DIAGONALS = 400, 60
@@ -86,7 +86,7 @@ def test_score_loops__know_no_units(band):
 
 
 def test_call_loops__finds_what_was_planted(band):
-    called, z = call_loops(score_loops(band, diagonal_means(band), FOOTPRINT))
+    called, z = call_loops(score_loops(band, mean_of_sums(*diagonal_sums(band)), FOOTPRINT))
     match = match_loops(called, LOOPS, 1)
     assert (match.recall, match.precision) == (1.0, 1.0)
     assert match.n_called == 5
