@@ -237,7 +237,7 @@ def zscored_diagonals(values: np.ndarray) -> np.ndarray:
 
 
 def border_pvalues(ranks: PixelRanks, window: int, runs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """p-value of the border after each bin of some runs: pixels across it against those of the two triangles beside it, one-sided.
+    """p-value of the border after each bin of some runs: pixels across it against the two triangles beside it, one-sided.
 
     The triangle before the border has one bin more than that after it, as in the original.
     """
