@@ -50,9 +50,7 @@ class PixelRanks:
         return cls(ranks, len(found))
 
 
-def rank_test(
-    ranks: PixelRanks, tested: np.ndarray, others: np.ndarray, runs: Sequence[tuple[int, int]]
-) -> np.ndarray:
+def rank_test(ranks: PixelRanks, tested: np.ndarray, others: np.ndarray, runs: Sequence[tuple[int, int]]) -> np.ndarray:
     """p-values that the tested pixels are smaller than the others, at every bin.
 
     Parameters

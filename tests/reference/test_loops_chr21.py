@@ -7,15 +7,16 @@ import pytest
 
 from epizarr.bands import balance_band, band_from_pixels
 from epizarr.genome import Assembly
+from epizarr.metrics.interactions import ranking_scores
 from epizarr.metrics.loops import (
     Footprint,
     PileUp,
     Pixels,
     call_loops,
     distance_matched_controls,
+    largest_near,
     loop_pixels,
     match_loops,
-    score_given_loops,
     score_loops,
 )
 from epizarr.metrics.similarity import shuffle_diagonals
@@ -53,7 +54,8 @@ def scores(band):
 
 def test_score_loops__ranks_published_loops_above_controls(scores, given):
     controls = distance_matched_controls(given, ~np.isnan(scores.z), per_loop=20)
-    found = score_given_loops(scores.z, given, controls)
+    z = [largest_near(scores.z, pixels) for pixels in (given, controls)]
+    found = ranking_scores(np.concatenate(z), np.repeat([1.0, 0.0], [len(each) for each in z]), 1.0)
     assert found.n_positive > 50
     assert found.auroc > 0.98
     assert found.aupr > 0.85  # chance: 0.05
