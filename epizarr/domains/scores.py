@@ -24,7 +24,7 @@ _DOMAIN_SCORES = {"jaccard": "jaccard", "variation": "variation_of_information"}
 
 @dataclass(frozen=True)
 class DomainCalls:
-    """What the callers make of one map, by their names: scores, and a table a window; separation has no windows, and one table."""
+    """What the callers make of one map, by their names: scores, and a table a window (separation has no windows, so one)."""
 
     scores: dict[str, xr.DataArray]
     boundaries: dict[str, list[pd.DataFrame]]
