@@ -132,6 +132,13 @@ def chosen_windows(windows: int | Sequence[int], what: str, multiple_of: int = 1
     return given
 
 
+def row_sums(values: np.ndarray) -> np.ndarray:
+    """Cumulative sums along each row, from 0: (bins, diagonals + 1)."""
+    sums = np.zeros((values.shape[0], values.shape[1] + 1), dtype=values.dtype)
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    return sums
+
+
 def touched_bins(pixels: np.ndarray) -> np.ndarray:
     """Which bins have a pixel, as its first or second bin, among those of a band that are True; bool, one a row."""
     touched = np.asarray(pixels.any(axis=1))
