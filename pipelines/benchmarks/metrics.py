@@ -8,9 +8,9 @@
 import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
+from _memory import peak_gb
 
 from epizarr.metrics.bootstrap import ResampledScores, interval, plan_blocks, resample_weights
 from epizarr.metrics.interactions import ThresholdCounts, ranking_scores
@@ -23,12 +23,6 @@ from epizarr.transforms import diagonal_sums, mean_of_sums
 
 BINSIZE, N_CHROMS = 10_000, 24
 TARGET_S, TARGET_GB = 600, 6
-
-
-def peak_gb() -> float:
-    """Peak resident memory of this process (Linux)."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024 / 1e9
 
 
 def measure(n_bins: int, n_diagonals: int) -> None:
