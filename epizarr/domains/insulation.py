@@ -20,6 +20,7 @@ from epizarr.domains.regions import (
     chosen_windows,
     read_regions,
     region_extents,
+    row_sums,
     touched_bins,
 )
 from epizarr.genome import grid_of
@@ -195,8 +196,8 @@ def diamond_means(
     valid = ~np.isnan(values)
     valid[:, :min_diagonal] = False
     # Sums along a row span the band only, so that small diamonds keep their precision and empty ones are exactly 0.
-    contacts = _row_sums(np.where(valid, values, 0.0))
-    pixels = _row_sums(valid.astype(np.int64))
+    contacts = row_sums(np.where(valid, values, 0.0))
+    pixels = row_sums(valid.astype(np.int64))
     n_valid = np.stack([_diamonds(pixels, window) for window in windows])
     means = np.full(n_valid.shape, np.nan)
     for row, window, count in zip(means, windows, n_valid, strict=True):
@@ -205,19 +206,12 @@ def diamond_means(
     return means, n_valid
 
 
-def _row_sums(values: np.ndarray) -> np.ndarray:
-    """Cumulative sums along each row, from 0: (bins, diagonals + 1)."""
-    sums = np.zeros((values.shape[0], values.shape[1] + 1), dtype=values.dtype)
-    np.cumsum(values, axis=1, out=sums[:, 1:])
-    return sums
-
-
-def _diamonds(row_sums: np.ndarray, window: int) -> np.ndarray:
+def _diamonds(sums: np.ndarray, window: int) -> np.ndarray:
     """Sum of the pixels in each bin's diamond: rows x - r for r < window, columns x to x + window - 1."""
-    n, last = row_sums.shape[0], row_sums.shape[1] - 1
-    total = np.zeros(n, dtype=row_sums.dtype)
+    n, last = sums.shape[0], sums.shape[1] - 1
+    total = np.zeros(n, dtype=sums.dtype)
     for r in range(min(window, n, last + 1)):
-        total[r:] += row_sums[: n - r, min(window + r, last)] - row_sums[: n - r, r]
+        total[r:] += sums[: n - r, min(window + r, last)] - sums[: n - r, r]
     return total
 
 

@@ -3,6 +3,7 @@
 For the latter, the pixels of a band are ranked once. At each bin, small integers are sorted, many bins at a time.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,14 +49,8 @@ class PixelRanks:
         ranks[known] = rank
         return cls(ranks, len(found))
 
-    def cut(self, lo: int, hi: int) -> "PixelRanks":
-        """Bins ``[lo, hi)`` alone: pixels whose second bin is not among them are missing."""
-        rank = self.rank[lo:hi].copy()
-        rank[np.arange(rank.shape[1]) >= np.arange(hi - lo, 0, -1)[:, None]] = self.missing
-        return PixelRanks(rank, self.missing)
 
-
-def rank_test(ranks: PixelRanks, tested: np.ndarray, others: np.ndarray) -> np.ndarray:
+def rank_test(ranks: PixelRanks, tested: np.ndarray, others: np.ndarray, runs: Sequence[tuple[int, int]]) -> np.ndarray:
     """p-values that the tested pixels are smaller than the others, at every bin.
 
     Parameters
@@ -63,26 +58,37 @@ def rank_test(ranks: PixelRanks, tested: np.ndarray, others: np.ndarray) -> np.n
     ranks
         Pixels of a region.
     tested, others
-        Places of the two sets, int (pixels, 2): the row's distance from the bin, and the diagonal. Off the region is missing.
+        Places of the two sets, int (pixels, 2): the row's distance from the bin, and the diagonal.
+    runs
+        Runs of bins to test at, half-open, in order. A pixel of which a bin is not in the run counts as missing there.
 
     Returns
     -------
-    One-sided p-values (bins), by the normal approximation with corrections for ties and continuity; 1 where a set is empty.
+    One-sided p-values (bins), by the normal approximation with corrections for ties and continuity; 1 where a set is empty, and
+    outside the runs.
     """
     n, width = ranks.rank.shape
-    margin = int(np.abs(np.concatenate([tested, others])[:, 0]).max(initial=0))
-    # The lowest bit says which set a pixel is from; missing pixels sort last, as if of the others.
-    padded = np.full((n + 2 * margin, width), 2 * ranks.missing, dtype=np.int32)
-    padded[margin : margin + n] = 2 * ranks.rank
-    padded = padded.ravel()
     places = np.concatenate([tested, others])
-    flat = (places[:, 0] + margin) * width + places[:, 1]
+    margin = int(np.abs(places[:, 0]).max(initial=0))
+    first, end = np.zeros((2, n), dtype=np.int64)
+    for lo, hi in runs:
+        first[lo:hi], end[lo:hi] = lo, hi
+    # The lowest bit says which set a pixel is from; missing pixels sort last, as if of the others.
+    missing = 2 * ranks.missing
+    padded = np.full((n + 2 * margin, width), missing, dtype=np.int32)
+    in_run = np.arange(width) < (end - np.arange(n))[:, None]
+    np.multiply(ranks.rank, 2, out=padded[margin : margin + n], where=in_run)
+    padded = padded.ravel()
+    row, flat = places[:, 0].astype(np.int32), (places[:, 0] + margin) * width + places[:, 1]
     pvalue = np.ones(n)
+    at = np.flatnonzero(end)
     batch = max(1, _BATCH_PIXELS // max(1, len(flat)))
-    for lo in range(0, n, batch):
-        bins = np.arange(lo, min(n, lo + batch))
+    for start in range(0, len(at), batch):
+        bins = at[start : start + batch]
         keys = padded[bins[:, None] * width + flat]
-        known = keys < 2 * ranks.missing
+        before, after = ((edge[bins] - bins).astype(np.int32)[:, None] for edge in (first, end))
+        keys[(row < before) | (row >= after)] = missing
+        known = keys < missing
         n_tested = np.count_nonzero(known[:, : len(tested)], axis=1)
         n_others = np.count_nonzero(known, axis=1) - n_tested
         keys[:, : len(tested)] += known[:, : len(tested)]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from epizarr.bands import mask_band
 from epizarr.errors import BandReachError, RegionError
 from epizarr.genome import BinGrid, Region, grid_of
 
@@ -64,9 +65,9 @@ def read_regions(band: xr.DataArray, extents: Sequence[tuple[str, int, int]], n_
     """Read the first ``n_diagonals`` of each region, one after another. Dask arrays are computed region by region."""
     narrow = band.transpose("bin", "diagonal").isel(diagonal=slice(0, n_diagonals))
     for chrom, lo, hi in extents:
-        values = np.array(narrow.isel(bin=slice(lo, hi)).values, dtype=np.float64)
-        values[np.arange(values.shape[1]) >= np.arange(hi - lo, 0, -1)[:, None]] = np.nan
-        yield RegionBand(chrom, lo, values)
+        values = np.asarray(narrow.isel(bin=slice(lo, hi)).values, dtype=np.float64)
+        inside = np.arange(hi - lo + values.shape[1] - 1) < hi - lo
+        yield RegionBand(chrom, lo, mask_band(values, inside))
 
 
 def check_reach(what: str, needed: int, band: xr.DataArray, largest: str) -> None:
@@ -126,6 +127,13 @@ def chosen_windows(windows: int | Sequence[int], what: str, multiple_of: int = 1
         )
         raise ValueError(f"{what}: windows {given}; give at least one, each {needed} and once only.")
     return given
+
+
+def row_sums(values: np.ndarray) -> np.ndarray:
+    """Cumulative sums along each row, from 0: (bins, diagonals + 1)."""
+    sums = np.zeros((values.shape[0], values.shape[1] + 1), dtype=values.dtype)
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    return sums
 
 
 def touched_bins(pixels: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Insulation, boundaries and domains of a predicted map against those of the true one, as one dataset."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,55 @@ WINDOWS_BP = (100_000, 200_000, 300_000, 400_000, 500_000)
 #: Name of a score -> attribute of what compares two maps' boundaries or domains.
 _BOUNDARY_SCORES = {"precision": "precision", "recall": "recall", "f1": "f1", "found": "n_found", "true": "n_true"}
 _DOMAIN_SCORES = {"jaccard": "jaccard", "variation": "variation_of_information"}
+
+
+@dataclass(frozen=True)
+class DomainCalls:
+    """What the callers make of one map, by their names: scores, and a table a window (separation has no windows, so one)."""
+
+    scores: dict[str, xr.DataArray]
+    boundaries: dict[str, list[pd.DataFrame]]
+    domains: dict[str, list[pd.DataFrame]]
+
+
+def call_domains(
+    band: xr.DataArray,
+    windows_bp: int | Sequence[int],
+    *,
+    regions: Regions = None,
+    min_diagonal: int = 2,
+    max_depth_bp: int | None = None,
+    separation: bool = True,
+) -> DomainCalls:
+    """Call insulation, TopDom and, unless it is left out, TAD separation on a map.
+
+    Parameters
+    ----------
+    band
+        Linear contacts of a whole genome, dims ``("bin", "diagonal")``.
+    windows_bp, regions, min_diagonal, max_depth_bp
+        As for :func:`domain_scores`, which says what is raised.
+    separation
+        Whether TAD separation is called: a narrow band does not hold it.
+    """
+    binsize = grid_of(band).binsize
+    insulated = insulation(band, windows_bp, regions=regions, min_diagonal=min_diagonal)
+    windows = insulated["window"].values
+    in_bins = windows // binsize
+    called = topdom(band, in_bins.tolist(), regions=regions)
+    scores = {"insulation": insulated["score"], "topdom": called["signal"]}
+    boundaries = {
+        "insulation": _by_window(insulation_boundaries(insulated), windows),
+        "topdom": _by_window(topdom_boundaries(called), in_bins),
+    }
+    domains = {"topdom": _by_window(topdom_domains(called), in_bins)}
+    if separation:
+        separated = tad_separation(band, max_depth_bp=max_depth_bp, regions=regions)
+        scores["separation"] = separated["score"].assign_attrs(windows_bp=separated["window"].values.tolist())
+        # Boundaries are compared by their starts: here the border itself, not the centre of the bin before it.
+        boundaries["separation"] = [tad_boundaries(separated).assign(start=lambda t: t["position"])]
+        domains["separation"] = [tad_domains(separated)]
+    return DomainCalls(scores, boundaries, domains)
 
 
 def domain_scores(
@@ -81,49 +131,34 @@ def domain_scores(
             f"{grid_of(prediction).binsize:,} bp of {grid.assembly.name!r} and {grid_of(prediction).assembly.name!r}."
         )
     truth, prediction = _common_pixels(truth, prediction)
-    maps = (prediction, truth)
-    insulated = [insulation(band, windows_bp, regions=regions, min_diagonal=min_diagonal) for band in maps]
-    windows = insulated[0]["window"].values
-    in_bins = windows // grid.binsize
-    called = [topdom(band, in_bins.tolist(), regions=regions) for band in maps]
-    separated = [tad_separation(band, max_depth_bp=max_depth_bp, regions=regions) for band in maps]
+    own, true = (
+        call_domains(band, windows_bp, regions=regions, min_diagonal=min_diagonal, max_depth_bp=max_depth_bp)
+        for band in (prediction, truth)
+    )
     found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
-    for caller, each, score in (
-        ("insulation", insulated, "score"),
-        ("topdom", called, "signal"),
-        ("separation", separated, "score"),
-    ):
-        correlation = score_correlation(each[0][score], each[1][score])
+    for caller, score in own.scores.items():
+        correlation = score_correlation(score, true.scores[caller])
         for name in ("pearson", "spearman", "bins"):
             variable = correlation["n_bins" if name == "bins" else name]
             found[f"{caller}_{name}"] = (tuple(str(dim) for dim in variable.dims), variable.values)
-    tables = {
-        "insulation": [_by_window(insulation_boundaries(each), windows) for each in insulated],
-        "topdom": [_by_window(topdom_boundaries(each), in_bins) for each in called],
-        "separation": [[tad_boundaries(each).assign(start=lambda t: t["position"])] for each in separated],
-    }
-    for caller, (predicted, true) in tables.items():
+    for caller, tables in own.boundaries.items():
         agreed = [
             boundary_agreement(p, t, binsize=grid.binsize, tolerance_bins=tolerance_bins)
-            for p, t in zip(predicted, true, strict=True)
+            for p, t in zip(tables, true.boundaries[caller], strict=True)
         ]
         for name, attribute in _BOUNDARY_SCORES.items():
             found[f"{caller}_{name}"] = _along(caller, [getattr(each, attribute) for each in agreed])
-    tables = {
-        "topdom": [_by_window(topdom_domains(each), in_bins) for each in called],
-        "separation": [[tad_domains(each)] for each in separated],
-    }
-    for caller, (predicted, true) in tables.items():
-        shared = [domain_agreement(p, t, grid) for p, t in zip(predicted, true, strict=True)]
+    for caller, tables in own.domains.items():
+        shared = [domain_agreement(p, t, grid) for p, t in zip(tables, true.domains[caller], strict=True)]
         for name, attribute in _DOMAIN_SCORES.items():
             found[f"{caller}_{name}"] = _along(caller, [getattr(each, attribute) for each in shared])
     return xr.Dataset(
         found,
-        coords={"window": ("window", windows, {"units": "bp"})},
+        coords={"window": ("window", own.scores["insulation"]["window"].values, {"units": "bp"})},
         attrs={
             "tolerance_bins": tolerance_bins,
             "min_diagonal": min_diagonal,
-            "separation_windows_bp": separated[0]["window"].values.tolist(),
+            "separation_windows_bp": own.scores["separation"].attrs["windows_bp"],
         },
     )
 

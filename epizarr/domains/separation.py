@@ -23,6 +23,7 @@ from epizarr.domains.regions import (
     check_reach,
     read_regions,
     region_extents,
+    row_sums,
     with_contacts,
 )
 from epizarr.genome import BinGrid, grid_of
@@ -219,7 +220,7 @@ def _separate(
     }
     if not len(joined.kept):
         return found
-    sums = _row_sums(joined.z)
+    sums = _sums_of(joined.z)
     scores = np.stack([_diamond_means(joined, sums, window) for window in windows])
     score = scores.mean(axis=0)
     # Where a window has no score, the minima are sought among the others, as if the bin were not there.
@@ -290,14 +291,14 @@ def _zscores(values: np.ndarray, keep: np.ndarray, n_distances: int) -> np.ndarr
     return z
 
 
-def _row_sums(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sums_of(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cumulative sums along each row, from 0, of known z-scores, their number, and the number on constant diagonals."""
     known = np.isfinite(z)
-    sums = []
-    for values in (np.where(known, z, 0.0), known, np.isinf(z)):
-        sums.append(np.zeros((z.shape[0], z.shape[1] + 1)))
-        np.cumsum(values, axis=1, out=sums[-1][:, 1:])
-    return sums[0], sums[1], sums[2]
+    return (
+        row_sums(np.where(known, z, 0.0)),
+        row_sums(known.astype(np.float64)),
+        row_sums(np.isinf(z).astype(np.float64)),
+    )
 
 
 def _diamond_means(joined: _Joined, sums: tuple[np.ndarray, np.ndarray, np.ndarray], window_bp: int) -> np.ndarray:
@@ -309,8 +310,8 @@ def _diamond_means(joined: _Joined, sums: tuple[np.ndarray, np.ndarray, np.ndarr
     for r in range(1, int((bins - first).max()) + 1):
         at = bins[bins - first >= r]
         to = np.minimum(last[at] - at + r, width)
-        for found, row_sums in zip((total, known, constant), sums, strict=True):
-            found[at] += row_sums[at - r, to] - row_sums[at - r, r]
+        for found, each in zip((total, known, constant), sums, strict=True):
+            found[at] += each[at - r, to] - each[at - r, r]
     mean = np.divide(total, known, out=np.full(n, np.nan), where=known > 0)
     mean[(bins == first) | (last == bins)] = 0.0
     mean[constant > 0] = np.nan

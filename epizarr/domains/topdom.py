@@ -8,6 +8,7 @@ to have what the original computes on such a matrix.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -86,12 +87,11 @@ def topdom(
         f"The largest window that it allows is {band.sizes['diagonal'] // 2} bins",
     )
     extents = region_extents(band, regions)
-    parts = []
-    for region in read_regions(band, extents, 2 * max(windows)):
-        parts.append([topdom_bins(region.values[:, : 2 * w], w, significance=significance) for w in windows])
-    signal, extremum, pvalue, is_gap = (
-        np.concatenate([np.stack([window[i] for window in part]) for part in parts], axis=1) for i in range(4)
-    )
+    parts = [
+        topdom_bins(region.values, windows, significance=significance)
+        for region in read_regions(band, extents, 2 * max(windows))
+    ]
+    signal, extremum, pvalue, is_gap = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
     dims = ("window", "bin")
     return xr.Dataset(
         {
@@ -106,30 +106,36 @@ def topdom(
 
 
 def topdom_bins(
-    values: np.ndarray, window: int, *, significance: float = 0.05
+    values: np.ndarray, windows: Sequence[int], *, significance: float = 0.05
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Signal, extremum, p-value and gap of each bin of one region; see :func:`topdom`.
+    """Signal, extremum, p-value and gap of each bin of one region, for each window; see :func:`topdom`.
 
     Parameters
     ----------
     values
-        Contacts of the region, (bins, 2 * window diagonals), NaN where missing or off the region.
-    window
+        Contacts of the region, (bins, diagonals), twice as many as the largest window; NaN where missing or off the region.
+    windows
         In bins.
     significance
         Minima with a p-value that is not below this become 0.
+
+    Returns
+    -------
+    Four arrays (window, bin).
     """
-    n = len(values)
-    signal = bin_signal(values, window)
-    extremum, pvalue = np.zeros(n, dtype=np.int8), np.ones(n)
-    is_gap = np.ones(n, dtype=bool)
+    shape = len(windows), len(values)
+    extremum, is_gap = np.zeros(shape, dtype=np.int8), np.ones(shape, dtype=bool)
+    signal, pvalue = np.empty(shape), np.empty(shape)
     ranks = PixelRanks.of(zscored_diagonals(values))
-    for lo, hi in _runs(np.flatnonzero(with_contacts(values[:, : window + 1]))):
-        if hi - lo <= _MIN_RUN_BINS:
-            continue
-        is_gap[lo:hi] = False
-        extremum[lo:hi] = local_extrema(np.nan_to_num(signal[lo:hi]))
-        pvalue[lo : hi - 1] = border_pvalues(ranks.cut(lo, hi), window)[:-1]
+    for index, window in enumerate(windows):
+        signal[index] = bin_signal(values[:, : 2 * window], window)
+        runs = _runs(np.flatnonzero(with_contacts(values[:, : window + 1])))
+        runs = [(lo, hi) for lo, hi in runs if hi - lo > _MIN_RUN_BINS]
+        for lo, hi in runs:
+            is_gap[index, lo:hi] = False
+            extremum[index, lo:hi] = local_extrema(np.nan_to_num(signal[index, lo:hi]))
+        # All runs at once: a genome whose bad bins lie apart has hundreds of short ones.
+        pvalue[index] = border_pvalues(replace(ranks, rank=ranks.rank[:, : 2 * window]), window, runs)
     extremum[(extremum == -1) & (pvalue >= significance)] = 0
     return signal, extremum, pvalue, is_gap
 
@@ -230,15 +236,15 @@ def zscored_diagonals(values: np.ndarray) -> np.ndarray:
     return z
 
 
-def border_pvalues(ranks: PixelRanks, window: int) -> np.ndarray:
-    """p-value of the border after each bin: pixels across it against those of the two triangles beside it, one-sided.
+def border_pvalues(ranks: PixelRanks, window: int, runs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """p-value of the border after each bin of some runs: pixels across it against the two triangles beside it, one-sided.
 
     The triangle before the border has one bin more than that after it, as in the original.
     """
     across = [(-r, k) for r in range(window) for k in range(r + 1, r + window + 1)]
     before = [(-r, k) for r in range(1, window + 1) for k in range(1, r + 1)]
     after = [(r, k) for r in range(1, window) for k in range(1, window - r + 1)]
-    return rank_test(ranks, np.array(across), np.array([*before, *after]))
+    return rank_test(ranks, np.array(across), np.array([*before, *after]), runs)
 
 
 def topdom_boundaries(called: xr.Dataset) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from epizarr.bands import band_from_pixels, mask_band
 from epizarr.errors import ConfigError, InputFileError, InputNotFoundError, LiftoverError
 from epizarr.genome import Assembly, BinGrid, Region
 from epizarr.io.contacts import ContactsFile
@@ -168,12 +169,10 @@ def lifted_band(
     i, d = np.minimum(a, b), np.abs(a - b)
     counts = (i >= 0) & (np.maximum(a, b) < hi - lo) & (d < n_diagonals)
     i, d, value = i[counts], d[counts], old[row, k][counts]
-    total, number = np.zeros((hi - lo, n_diagonals)), np.zeros((hi - lo, n_diagonals))
-    np.add.at(total, (i, d), value)
-    np.add.at(number, (i, d), 1)
-    has_contacts = np.zeros(hi - lo, dtype=bool)
+    total, number = (
+        band_from_pixels(i, i + d, each, n_bins=hi - lo, n_diagonals=n_diagonals) for each in (value, np.ones(len(i)))
+    )
+    has_contacts = np.zeros(hi - lo + n_diagonals - 1, dtype=bool)  # and none past the region
     for ends in (i, i + d):
         has_contacts[ends[value > 0]] = True
-    second = np.arange(hi - lo)[:, None] + np.arange(n_diagonals)
-    covered = has_contacts[:, None] & has_contacts[np.minimum(second, hi - lo - 1)] & (second < hi - lo) & (number > 0)
-    return np.where(covered, total / np.maximum(number, 1), np.nan)
+    return mask_band(np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0), has_contacts)

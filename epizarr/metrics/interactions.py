@@ -73,13 +73,6 @@ def ranking_scores(prediction: np.ndarray, observed: np.ndarray, threshold: floa
     return RankingScores(n_positive, n_negative, auroc, float(number @ precision / n_positive))
 
 
-def ranking_by_distance(prediction: np.ndarray, observed: np.ndarray, threshold: float) -> list[RankingScores]:
-    """Score each diagonal of two bands (row, diagonal) on its own, as :func:`ranking_scores` does."""
-    if prediction.shape != observed.shape:
-        raise ValueError(f"prediction has shape {prediction.shape} and observed {observed.shape}; both must be equal.")
-    return [ranking_scores(prediction[:, k], observed[:, k], threshold) for k in range(observed.shape[1])]
-
-
 @dataclass(frozen=True)
 class ThresholdCounts:
     """Pixels that each threshold on the predicted value finds, int64 (class, diagonal): class c holds those that exactly the c

@@ -27,7 +27,6 @@ from scipy.spatial import cKDTree
 
 from epizarr.genome import BinGrid
 from epizarr.metrics.correlation import mean_defined
-from epizarr.metrics.interactions import RankingScores, ranking_scores
 from epizarr.metrics.neighbourhoods import Side, gather_squares, rectangle_sums
 
 #: Least share of a background's pixels that must be valid.
@@ -59,13 +58,6 @@ class Footprint(NamedTuple):
         row = [(1, aside, low), (1, aside, high)]
         column = [(1, low, aside), (1, high, aside)]
         return [donut, towards_diagonal, row, column]
-
-
-def diagonal_means(band: np.ndarray) -> np.ndarray:
-    """Mean of the valid pixels of each diagonal, float64 (diagonal): a map's own decay; NaN without any."""
-    known = ~np.isnan(band)
-    n = known.sum(axis=0)
-    return np.divide(np.where(known, band, 0.0).sum(axis=0), n, out=np.full(band.shape[1], np.nan), where=n > 0)
 
 
 class LoopScores(NamedTuple):
@@ -253,28 +245,6 @@ def largest_near(values: np.ndarray, pixels: Pixels, within: int = 1) -> np.ndar
     squares = gather_squares(values, pixels.row, pixels.diagonal, within)
     highest = np.where(np.isnan(squares), -np.inf, squares).max(axis=(1, 2), initial=-np.inf)
     return np.where(np.isfinite(highest), highest, np.nan)
-
-
-def score_given_loops(z: np.ndarray, loops: Pixels, controls: Pixels, within: int = 1) -> RankingScores:
-    """Tell given loops from controls by the largest z near them.
-
-    Parameters
-    ----------
-    z
-        From :func:`score_loops`, (row, diagonal).
-    loops, controls
-        Of the same region; those without a z near are left out.
-    within
-        Bins that count as near, at both ends.
-
-    Returns
-    -------
-    Areas under the curves; a map that knows no loops has 0.5 and the share of the loops. Of several regions: gather the values of
-    :func:`largest_near` and rank them together.
-    """
-    values = [largest_near(z, pixels, within) for pixels in (loops, controls)]
-    is_loop = np.repeat([1.0, 0.0], [len(found) for found in values])
-    return ranking_scores(np.concatenate(values), is_loop, 1.0)
 
 
 def distance_matched_controls(

@@ -35,11 +35,6 @@ class Submatrices:
     mse: np.ndarray
     insulation: np.ndarray
 
-    def share_above(self, threshold: float = 0.5) -> float:
-        """Share of the submatrices whose insulation correlation exceeds a threshold, of those that have one."""
-        known = self.insulation[~np.isnan(self.insulation)]
-        return float((known > threshold).mean()) if len(known) else float("nan")
-
 
 def cut_rows(extents: Sequence[tuple[int, int]], n_bins: int) -> tuple[np.ndarray, np.ndarray]:
     """Cut the rows ``[lo, hi)`` of regions into stretches of ``n_bins``; what is left over at a region's end is left out."""

@@ -56,14 +56,6 @@ class ReliabilityCurve:
     error: np.ndarray
     n_pixels: np.ndarray
 
-    @property
-    def calibration_error(self) -> float:
-        """Mean over pixels of the relative difference of error and predicted standard deviation; NaN without a pixel."""
-        if not self.n_pixels.sum():
-            return float("nan")
-        relative = np.abs(self.error - self.predicted_sd) / self.predicted_sd
-        return float(np.average(relative, weights=self.n_pixels))
-
 
 def reliability_curve(
     truth: Sequence[np.ndarray], mean: Sequence[np.ndarray], sd: Sequence[np.ndarray], n_bins: int = 12

@@ -11,12 +11,12 @@ import json
 import multiprocessing
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from _memory import peak_gb
 
 from epizarr import (
     insulation,
@@ -45,12 +45,6 @@ def draw_band(n_bins: int, n_diagonals: int, depth: float, rng: np.random.Genera
         values[i, n_bins - i :] = np.nan
     grid = {"assembly": "simulated", "binsize": BINSIZE, "chroms": {"chr1": n_bins * BINSIZE}}
     return xr.DataArray(values, dims=("bin", "diagonal"), name="count", attrs={"bin_grid": json.dumps(grid)})
-
-
-def peak_gb() -> float:
-    """Peak resident memory of this process (Linux)."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024 / 1e9
 
 
 def _insulation(band: xr.DataArray, windows: list[int]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from _memory import peak_gb
 
 from epizarr import __version__, evaluate_run
 from epizarr.bands import band_on_chromosome
@@ -33,12 +34,6 @@ from epizarr.transforms import Transform, diagonal_sums, fit_target_transform, m
 
 BINSIZE, TRACK_BINSIZE, N_DIAGONALS = 10_000, 1_000, 100
 TARGET_S, TARGET_GB = 600, 6
-
-
-def peak_gb() -> float:
-    """Peak resident memory of this process (Linux)."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024 / 1e9
 
 
 def write_genome(path: Path, size: float) -> Assembly:

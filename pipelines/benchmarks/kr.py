@@ -11,10 +11,10 @@ import argparse
 import multiprocessing
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _memory import peak_gb
 
 from epizarr.io.chromsizes import open_assembly
 from epizarr.normalize.cis_map import CisMapBuilder
@@ -72,12 +72,6 @@ def balance(chrom: str, depth: float, seed: int) -> dict[str, Any]:
         "cv": float(sums.std() / sums.mean()),
         "gb": peak_gb(),
     }
-
-
-def peak_gb() -> float:
-    """Peak resident memory of this process (Linux). ``ru_maxrss`` would begin at the parent's peak."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024 / 1e9
 
 
 def compute(chroms: list[str], depth: float, seed: int) -> Iterator[dict[str, Any]]:

@@ -8,26 +8,21 @@
 import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
+from _memory import peak_gb
 
 from epizarr.metrics.bootstrap import ResampledScores, interval, plan_blocks, resample_weights
 from epizarr.metrics.interactions import ThresholdCounts, ranking_scores
-from epizarr.metrics.loops import Footprint, call_loops, diagonal_means, score_loops
+from epizarr.metrics.loops import Footprint, call_loops, score_loops
 from epizarr.metrics.moments import PairMoments, RankMoments
 from epizarr.metrics.similarity import structural_similarity
 from epizarr.metrics.stratum_adjusted import stratum_adjusted_correlation, stratum_moments
 from epizarr.metrics.submatrices import score_submatrices
+from epizarr.transforms import diagonal_sums, mean_of_sums
 
 BINSIZE, N_CHROMS = 10_000, 24
 TARGET_S, TARGET_GB = 600, 6
-
-
-def peak_gb() -> float:
-    """Peak resident memory of this process (Linux)."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024 / 1e9
 
 
 def measure(n_bins: int, n_diagonals: int) -> None:
@@ -53,7 +48,7 @@ def measure(n_bins: int, n_diagonals: int) -> None:
     def loops() -> object:
         footprint = Footprint.of_binsize(BINSIZE)
         each = (prediction[a:b] for a, b in extents)
-        return [call_loops(score_loops(band, diagonal_means(band), footprint)) for band in each]
+        return [call_loops(score_loops(band, mean_of_sums(*diagonal_sums(band)), footprint)) for band in each]
 
     metrics: dict[str, Callable[[], object]] = {
         "Pearson, Spearman, MSE and their intervals": correlations,

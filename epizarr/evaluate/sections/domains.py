@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from epizarr.domains.boundaries import DomainAgreement, boundary_agreement, domain_agreement, score_correlation
-from epizarr.domains.insulation import insulation, insulation_boundaries
-from epizarr.domains.scores import WINDOWS_BP
-from epizarr.domains.separation import default_depths, tad_boundaries, tad_domains, tad_separation
-from epizarr.domains.topdom import topdom, topdom_boundaries, topdom_domains
+from epizarr.domains.scores import WINDOWS_BP, call_domains
+from epizarr.domains.separation import default_depths
 from epizarr.evaluate.compare import OBSERVED, Comparison
 from epizarr.evaluate.maps import blocks_of
 from epizarr.evaluate.sections.base import RegionMaps, Variables, add_up, share
@@ -20,15 +17,6 @@ from epizarr.genome import grid_of
 
 #: Track whose peaks lie at boundaries, in any case, and the share of bins that count as its peaks.
 CTCF, PEAK_SHARE = "ctcf", 0.1
-
-
-@dataclass(frozen=True)
-class _Calls:
-    """What the callers make of one map of one region; every list has an entry a window, separation's only one."""
-
-    scores: dict[str, xr.DataArray]
-    boundaries: dict[str, list[pd.DataFrame]]
-    domains: dict[str, list[pd.DataFrame]]
 
 
 @dataclass(frozen=True)
@@ -88,8 +76,10 @@ class Domains:
     def measure(self, region: RegionMaps) -> _Part:
         """Call every map once and compare it with the observed one."""
         windows = self._windows(region.comparison)
-        calls = {name: _call(region.band(name), windows) for name in region.structured}
-        true, grid = calls[OBSERVED], grid_of(region.band(OBSERVED))
+        grid = grid_of(region.band(OBSERVED))
+        separation = 2 * default_depths(grid.binsize)[0] <= region.comparison.maps.n_diagonals
+        calls = {name: call_domains(region.band(name), windows, separation=separation) for name in region.structured}
+        true = calls[OBSERVED]
         near_peak = _near_peaks(region)
         counts: dict[str, np.ndarray] = {}
         for name, own in calls.items():
@@ -147,26 +137,6 @@ class Domains:
             found["domains_ctcf"] = (("map", "window"), share(at[..., 0], at[..., 1]))
             found["domains_ctcf_chance"] = ((), share(*total["ctcf chance"]))
         return {"window": (("window",), np.array(windows, dtype=np.int64))}, found
-
-
-def _call(band: xr.DataArray, windows: Sequence[int]) -> _Calls:
-    binsize = grid_of(band).binsize
-    in_bins = [w // binsize for w in windows]
-    insulated, called = insulation(band, windows), topdom(band, in_bins)
-    boundaries = insulation_boundaries(insulated), topdom_boundaries(called)
-    partition = topdom_domains(called)
-    scores = {"insulation": insulated["score"], "topdom": called["signal"]}
-    tables = {
-        "insulation": [boundaries[0][boundaries[0]["window"] == w] for w in windows],
-        "topdom": [boundaries[1][boundaries[1]["window"] == w] for w in in_bins],
-    }
-    domains = {"topdom": [partition[partition["window"] == w] for w in in_bins]}
-    if 2 * default_depths(binsize)[0] <= band.sizes["diagonal"]:
-        separated = tad_separation(band)
-        scores["separation"] = separated["score"]
-        tables["separation"] = [tad_boundaries(separated).assign(start=lambda t: t["position"])]
-        domains["separation"] = [tad_domains(separated)]
-    return _Calls(scores, tables, domains)
 
 
 def _near_peaks(region: RegionMaps) -> np.ndarray | None:

@@ -11,7 +11,8 @@ from epizarr.evaluate.maps import blocks_of
 from epizarr.evaluate.sections.base import RegionMaps, Variables
 from epizarr.io.store import open_contacts
 from epizarr.metrics.interactions import PAPER_THRESHOLDS, ThresholdCounts
-from epizarr.metrics.loops import diagonal_means, observed_over_expected
+from epizarr.metrics.loops import observed_over_expected
+from epizarr.transforms import diagonal_sums, mean_of_sums
 
 #: HiC-DC+'s Z, where the store has it.
 ZSCORE = "hicdcplus_zscore"
@@ -85,7 +86,8 @@ class Interactions:
         maps = comparison.maps
         fine = _OE_THRESHOLDS if comparison.has_contacts else _Z_THRESHOLDS
         if comparison.has_contacts:
-            scores = {n: observed_over_expected(band, diagonal_means(band)) for n, band in region.contacts.items()}
+            means = {n: mean_of_sums(*diagonal_sums(band)) for n, band in region.contacts.items()}
+            scores = {n: observed_over_expected(band, means[n]) for n, band in region.contacts.items()}
         else:
             scores = dict(region.values)
         observed = scores.pop(OBSERVED)

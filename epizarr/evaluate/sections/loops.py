@@ -15,13 +15,13 @@ from epizarr.metrics.loops import (
     PileUp,
     Pixels,
     call_loops,
-    diagonal_means,
     distance_matched_controls,
     largest_near,
     loop_pixels,
     match_loops,
     score_loops,
 )
+from epizarr.transforms import diagonal_sums, mean_of_sums
 
 HALF_WIDTH = 10
 
@@ -91,7 +91,7 @@ class Loops:
         true, found = Pixels(np.zeros(0, np.int64), np.zeros(0, np.int64)), {}
         for name in region.structured:
             band = region.contacts[name]
-            expected = diagonal_means(band)
+            expected = mean_of_sums(*diagonal_sums(band))
             scores = score_loops(band, expected, footprint)
             called, _ = call_loops(scores)
             if name == OBSERVED:

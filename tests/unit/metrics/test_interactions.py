@@ -14,7 +14,6 @@ from epizarr.metrics.interactions import (
     TRUE_POSITIVE,
     ThresholdCounts,
     outcomes,
-    ranking_by_distance,
     ranking_scores,
 )
 
@@ -61,11 +60,6 @@ def test_ranking_scores__the_truth_is_perfect_and_a_constant_is_chance():
 def test_ranking_scores__without_positives_are_undefined():
     scores = ranking_scores(np.arange(3.0), np.zeros(3), 2.0)
     assert np.isnan([scores.auroc, scores.aupr]).all()
-
-
-def test_ranking_by_distance__scores_each_diagonal():
-    prediction, observed = _draw(3)
-    assert ranking_by_distance(prediction, observed, 1.0)[2] == ranking_scores(prediction[:, 2], observed[:, 2], 1.0)
 
 
 def test_threshold_counts__blocks_add_up():

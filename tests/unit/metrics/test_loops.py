@@ -5,24 +5,30 @@ import pandas as pd
 import pytest
 
 from epizarr.genome import Assembly
+from epizarr.metrics.interactions import ranking_scores
 from epizarr.metrics.loops import (
     Footprint,
     PileUp,
     Pixels,
     call_loops,
-    diagonal_means,
     distance_matched_controls,
     largest_near,
     loop_pixels,
     match_loops,
-    score_given_loops,
     score_loops,
 )
 from epizarr.metrics.neighbourhoods import gather_squares
+from epizarr.transforms import diagonal_sums, mean_of_sums
 
 FOOTPRINT = Footprint(2, 5)
 N_ROWS, N_DIAGONALS = 400, 60
 LOOPS = Pixels(np.array([40, 100, 180, 260, 300]), np.array([20, 35, 15, 40, 25]))
+
+
+def _tell_apart(z, loops, controls):
+    """Rank loops and controls by the largest z near them."""
+    values = [largest_near(z, pixels) for pixels in (loops, controls)]
+    return ranking_scores(np.concatenate(values), np.repeat([1.0, 0.0], [len(each) for each in values]), 1.0)
 
 
 def _decay() -> np.ndarray:
@@ -86,7 +92,7 @@ def test_score_loops__know_no_units(band):
 
 
 def test_call_loops__finds_what_was_planted(band):
-    called, z = call_loops(score_loops(band, diagonal_means(band), FOOTPRINT))
+    called, z = call_loops(score_loops(band, mean_of_sums(*diagonal_sums(band)), FOOTPRINT))
     match = match_loops(called, LOOPS, 1)
     assert (match.recall, match.precision) == (1.0, 1.0)
     assert match.n_called == 5
@@ -131,13 +137,13 @@ def test_distance_matched_controls__share_the_distances_and_avoid_the_loops(band
     assert apart.min() > 5
 
 
-def test_score_given_loops__tells_loops_from_controls_where_the_map_has_them(band):
+def test_largest_near__tells_loops_from_controls_where_the_map_has_them(band):
     z = score_loops(band, _decay(), FOOTPRINT).z
     controls = distance_matched_controls(LOOPS, ~np.isnan(z), per_loop=20)
-    scores = score_given_loops(z, LOOPS, controls)
+    scores = _tell_apart(z, LOOPS, controls)
     assert (scores.n_positive, scores.n_negative) == (5, 100)
     assert (scores.auroc, scores.aupr) == (1.0, 1.0)
-    none = score_given_loops(np.zeros_like(z), LOOPS, controls)
+    none = _tell_apart(np.zeros_like(z), LOOPS, controls)
     assert (none.auroc, none.aupr) == (0.5, pytest.approx(5 / 105))
 
 
@@ -166,7 +172,7 @@ def test_loops__of_a_region_without_any_are_undefined(band):
     none = Pixels(np.zeros(0, np.int64), np.zeros(0, np.int64))
     controls = distance_matched_controls(none, ~np.isnan(z))
     assert len(controls.row) == 0
-    assert np.isnan(score_given_loops(z, none, controls).aupr)
+    assert np.isnan(_tell_apart(z, none, controls).aupr)
     assert np.isnan(PileUp.of(band, _decay(), none).corner_score())
     assert np.isnan(match_loops(none, none, 2).recall)
 

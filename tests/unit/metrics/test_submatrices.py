@@ -29,7 +29,6 @@ def test_score_submatrices__are_those_of_their_rows():
     assert scores.mse[2] == pytest.approx(np.nanmean(np.square(prediction - observed)[100:140]))
     assert scores.insulation[1] == pytest.approx(np.corrcoef(predicted[40:80], true[40:80])[0, 1])
     assert np.isnan(scores.insulation[3])  # 15 bins are too few
-    assert scores.share_above(-1) == 1
 
 
 def test_score_submatrices__the_truth_is_perfect_and_nothing_is_undefined():
