@@ -117,10 +117,7 @@ def log_obs_over_exp(band: np.ndarray) -> np.ndarray:
 
 def mean_pearson(band: np.ndarray, truth: np.ndarray) -> float:
     """Mean over the diagonals of the correlation with the truth, both as log(1 + observed / expected)."""
-    a, b = log_obs_over_exp(band), log_obs_over_exp(truth)
-    both = np.isfinite(a) & np.isfinite(b)
-    values = [np.corrcoef(a[ok, k], b[ok, k])[0, 1] for k, ok in enumerate(both.T) if ok.sum() > 1]
-    return float(np.mean(values))
+    return ez.score_by_distance(log_obs_over_exp(band), log_obs_over_exp(truth)).mean_pearson
 
 
 def error_by_place(band: np.ndarray, truth: np.ndarray, tile_bins: int, n_places: int) -> np.ndarray:
