@@ -11,6 +11,7 @@ neighbouring tiles differ most where a network remembers far, so an untrained ne
 import argparse
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -211,10 +212,11 @@ def plot(results: xr.Dataset) -> Figure:
 
 
 def steps(out: Path, seed: int) -> list[list[str]]:
-    """Build the commands that make the genome, its store and the trained network."""
+    """Build the commands that make the genome, its store and the trained network: the first of simulated.py's, in its folder."""
     genome, store = out / f"genome-default-{seed}", str(out / f"store-default-{seed}.zarr")
-    config = str(ROOT / "pipelines" / "demo.toml")
-    simulate = ["simulate", str(genome), "--size", "small", "--seed", str(seed)]
+    config = os.path.relpath(ROOT / "pipelines" / "demo.toml")
+    simulate = ["simulate", str(genome), "--size", "small", "--seed", str(seed), "--rules", "default"]
+    simulate += ["--redraws", "32"]
     train = ["train", store, "--config", config, "-o", str(out / f"mse-{seed}"), "--set", f"training.seed={seed}"]
     commands = [simulate, ["ingest", str(genome / "manifest.toml"), "-o", store], train]
     return commands[1:] if (genome / "manifest.toml").exists() else commands

@@ -349,6 +349,11 @@ def test_seams__compute_and_summary_and_plot(scored, tmp_path):
     assert isinstance(study.plot(results), Figure)
 
 
+def test_seams__makes_what_simulated_makes_in_the_same_folder(tmp_path):
+    study, simulated = load_study("seams"), load_study("simulated")
+    assert study.steps(tmp_path, 2) == simulated.steps(tmp_path, simulated.VARIANTS[0], 2)[:3]
+
+
 def test_seams__a_tiling_is_moved_to_where_it_does_not_repeat():
     study = load_study("seams")
     for tiling in study.tilings(200):
