@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         select,
     )
     from epizarr.map_import import import_map
+    from epizarr.metrics.correlation import score_by_distance
     from epizarr.metrics.realism import ClassifierProtocol
     from epizarr.metrics.spectrum import detail_ratio
     from epizarr.perturbed import perturb_contacts
@@ -96,6 +97,7 @@ _PUBLIC = {
     "calibrate_run": "epizarr.evaluate",
     "assess_uncertainty": "epizarr.evaluate",
     "contact_interval": "epizarr.calibration",
+    "score_by_distance": "epizarr.metrics.correlation",
     "detail_ratio": "epizarr.metrics.spectrum",
     "ClassifierProtocol": "epizarr.metrics.realism",
     "insulation": "epizarr.domains.insulation",

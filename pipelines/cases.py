@@ -1,9 +1,10 @@
 """The loci of the paper: what becomes of a boundary without its CTCF sites, and how two cell types differ.
 
-A case names an assembly, a locus, and its *states*: the tracks of a cell type as they are, or with edits (CTCF masked to the
-track's mean, as the paper's Methods say, or sequence deleted). Every state is predicted by every checkpoint given (the squared
-error beside the adversarial loss, Fig. S14) and compared with the first state; where maps were measured, so are they: capture
-Hi-C of the states (``--capture``, lifted from its assembly by a chain file) or, for cell types as they are, the store's contacts.
+A case (``cases.toml``) names an assembly, a locus, and its *states*: the tracks of a cell type as they are, or with edits (CTCF
+masked to the track's mean, as the paper's Methods say, or sequence deleted). Every state is predicted by every checkpoint given
+(the squared error beside the adversarial loss, Fig. S14) and compared with the first state; where maps were measured, so are
+they: capture Hi-C of the states (``--capture``, lifted from its assembly by a chain file) or, for cell types as they are, the
+store's contacts.
 What the paper does not say is an option, and a state that lacks one is left out, which is said.
 
 ``.venv/bin/python pipelines/cases.py --case sox9-kcnj2 --store mouse.zarr --checkpoint mse=runs/mse/best --checkpoint
@@ -13,6 +14,7 @@ folder goes on where the first was stopped. ``--list`` says what there is.
 
 import argparse
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +32,6 @@ from epizarr.errors import ConfigError, EpizarrError, StoreNotFoundError
 from epizarr.io.contacts import ContactsFile, open_contacts_file
 from epizarr.io.genes import read_genes
 from epizarr.io.liftover import Chain, lifted_band, open_chain
-from epizarr.io.places import place_of
-from epizarr.io.store import store_assembly
 from epizarr.report.figures import MapWindow, colour_limits, draw_map, fall_colours
 from epizarr.schema import SIGNED_VARIABLES
 
@@ -54,8 +54,8 @@ class State:
     name: str
     cell: int = 0
     edit: Literal["", "mask", "delete"] = ""
-    regions: tuple[str, ...] = ()
-    between: tuple[str, ...] = ()
+    regions: Sequence[str] = ()
+    between: Sequence[str] = ()
     assembly: str = ""
 
 
@@ -70,80 +70,26 @@ class Case:
 
     name: str
     assembly: str
-    cell_types: tuple[str, ...]
-    states: tuple[State, ...]
+    cell_types: Sequence[str]
+    states: Sequence[State]
     source: str
     found: str
     not_given: str
     locus: str = ""
-    genes: tuple[str, ...] = ()
+    genes: Sequence[str] = ()
     chrom: str = ""
     site: str = ""
     target: str = ""
 
 
-CASES = {
-    case.name: case
-    for case in (
-        Case(
-            "sox9-kcnj2",
-            "mm10",
-            ("mouse-limb",),
-            (
-                State("wild-type"),
-                State("without-C1", edit="mask", regions=("chr11:111,384,818-111,385,832",), assembly="mm9"),
-                State("without-C2-C4", edit="mask", regions=("chr11:111,393,908-111,399,229",), assembly="mm9"),
-                State("without-C1-C4", edit="mask", regions=("chr11:111,520,000-111,540,000",)),
-                State("without-all-CTCF", edit="mask", between=("Kcnj2", "Sox9")),
-            ),
-            source="Results, 'Epiphany predicts perturbations in 3D architecture'; Fig. 6A, 6B; Fig. S14",
-            found="The boundary between Kcnj2 and Sox9 goes with C1-C4, and more completely with all CTCF sites between them; "
-            "the network of the adversarial loss shows it more clearly than that of the squared error.",
-            not_given="places of the genes (--genes), of C1 and C2-C4 in mm10 (given in mm9: --chain), the window of the figure "
-            "(--region), which bins are attributed (here: the boundary at C1-C4)",
-            genes=("Kcnj2", "Sox9"),
-            chrom="chr11",
-            site="chr11:111,520,000-111,540,000",
-        ),
-        Case(
-            "sox17",
-            "hg38",
-            ("H1-hESC",),
-            (
-                State("wild-type"),
-                State("CTCF-masked", edit="mask", regions=("chr8:54,165,000-54,170,000",)),
-                State("deleted", edit="delete", regions=("chr8:54,165,000-54,170,000",)),
-            ),
-            source="Results, the same section; Fig. 6C, 6D; capture Hi-C GSE127196 in hg19",
-            found="Without the site SOX17 meets its distal element less, and the upstream boundary near RGS20 more.",
-            not_given="places of the genes and of the distal element, the window of the figure (--region)",
-            chrom="chr8",
-            site="chr8:54,165,000-54,170,000",
-        ),
-        Case(
-            "gm12878-k562",
-            "hg38",
-            ("GM12878", "K562"),
-            (State("GM12878"), State("K562", cell=1)),
-            source="Results, 'Epiphany predicts cell-type-specific 3D structure' and 'Ablation analyses …'; Fig. 3A, 4B, 5B",
-            found="Signals of GM12878 between 72.0 and 72.5 Mb, DNaseI and H3K27ac, make an interaction that K562 lacks.",
-            not_given="the pixel that Fig. 4B highlights (here: all contacts within 72.0-72.5 Mb are attributed)",
-            locus="chr17:70,670,000-73,880,000",
-            chrom="chr17",
-            target="chr17:72,000,000-72,500,000",
-        ),
-        Case(
-            "cped1",
-            "hg38",
-            ("GM12878", "K562"),
-            (State("GM12878"), State("K562", cell=1)),
-            source="Results, 'Epiphany predicts cell-type-specific 3D structure'; Fig. S11F",
-            found="CPED1 lies in H3K27me3 in GM12878 and meets a super-enhancer in K562; the maps differ accordingly.",
-            not_given="any place: of the gene (--genes) or the window (--region)",
-            genes=("CPED1",),
-        ),
-    )
-}
+def read_cases(path: Path) -> dict[str, Case]:
+    """Read the cases of a file by their names."""
+    entries = tomllib.loads(path.read_text(encoding="utf-8"))["case"]
+    cases = [Case(**(entry | {"states": [State(**state) for state in entry["states"]]})) for entry in entries]
+    return {case.name: case for case in cases}
+
+
+CASES = read_cases(Path(__file__).with_suffix(".toml"))
 
 
 @dataclass(frozen=True)
@@ -229,7 +175,7 @@ def problems(
 ) -> list[str]:
     """What the store or the checkpoints lack for a case, all at once."""
     found: list[str] = []
-    held = store_assembly(place_of(store)).name
+    held = ez.describe_store(store).assembly.name
     if held != case.assembly:
         found.append(
             f"{store} holds assembly {held!r}; the case lies on {case.assembly}. Ingest the tracks on {case.assembly}"
@@ -292,7 +238,7 @@ def compute(
     binsize, k0 = first_model.binsize, max(model.min_diagonal for model in loaded.values())
     n_diagonals = min(model.network.n_offsets for model in loaded.values())
     is_signed = first_model.target_variable in SIGNED_VARIABLES
-    grid, shown = store_assembly(place_of(store)).bins(binsize), settled.shown
+    grid, shown = ez.grid_of(ez.open_tracks(store, cell_types[0])).assembly.bins(binsize), settled.shown
     lo, hi = grid.region_extent(shown)
     shown = grid.extent_region(lo, hi)
     states = [state for state in case.states if state.name in settled.edits]
@@ -339,7 +285,7 @@ def compute(
         against = scaled.get(MEASURED, [np.full_like(band, np.nan) for band in bands])
         pairs = list(zip(scaled[name], against, strict=True))
         rows["correlation"].append([_pearson(own - pairs[0][0], true - pairs[0][1]) for own, true in pairs])
-        rows["agreement"].append([_by_distance(own, true) for own, true in pairs])
+        rows["agreement"].append([ez.score_by_distance(own, true, min_pixels=3).mean_pearson for own, true in pairs])
     array = np.stack([np.stack(bands) for bands in scaled.values()])
     dims = ("source", "state", "bin", "diagonal")
     results = xr.Dataset(
@@ -418,15 +364,8 @@ def _on_one_scale(bands: Sequence[np.ndarray], is_signed: bool) -> list[np.ndarr
 
 
 def _pearson(a: np.ndarray, b: np.ndarray) -> float:
-    known = np.isfinite(a) & np.isfinite(b)
-    if known.sum() < 3 or np.ptp(a[known]) == 0 or np.ptp(b[known]) == 0:
-        return float("nan")
-    return float(np.corrcoef(a[known], b[known])[0, 1])
-
-
-def _by_distance(a: np.ndarray, b: np.ndarray) -> float:
-    found = [_pearson(x, y) for x, y in zip(a.T, b.T, strict=True)]
-    return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
+    """Correlation over all pixels of two maps; NaN where it is undefined."""
+    return float(ez.score_by_distance(a.reshape(-1, 1), b.reshape(-1, 1), min_pixels=3).pearson[0])
 
 
 def _site_bin(case: Case, grid: Any, lo: int, hi: int) -> int | None:
@@ -597,7 +536,7 @@ def run_case(case: Case, options: argparse.Namespace) -> None:
     cell_types, use = options.cell_types or list(case.cell_types), read_named(options.use, "--use")
     if found := problems(case, options.store, checkpoints, cell_types, use):
         raise ConfigError(f"case {case.name} cannot be run:\n" + "\n".join(f"- {text}" for text in found))
-    assembly = store_assembly(place_of(options.store))
+    assembly = ez.describe_store(options.store).assembly
     chain = open_chain(options.chain) if options.chain else None
     settled = settle(case, assembly, genes=options.genes, chain=chain, region=options.region)
     captures = {}

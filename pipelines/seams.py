@@ -11,6 +11,7 @@ neighbouring tiles differ most where a network remembers far, so an untrained ne
 import argparse
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,10 +118,7 @@ def log_obs_over_exp(band: np.ndarray) -> np.ndarray:
 
 def mean_pearson(band: np.ndarray, truth: np.ndarray) -> float:
     """Mean over the diagonals of the correlation with the truth, both as log(1 + observed / expected)."""
-    a, b = log_obs_over_exp(band), log_obs_over_exp(truth)
-    both = np.isfinite(a) & np.isfinite(b)
-    values = [np.corrcoef(a[ok, k], b[ok, k])[0, 1] for k, ok in enumerate(both.T) if ok.sum() > 1]
-    return float(np.mean(values))
+    return ez.score_by_distance(log_obs_over_exp(band), log_obs_over_exp(truth)).mean_pearson
 
 
 def error_by_place(band: np.ndarray, truth: np.ndarray, tile_bins: int, n_places: int) -> np.ndarray:
@@ -214,10 +212,11 @@ def plot(results: xr.Dataset) -> Figure:
 
 
 def steps(out: Path, seed: int) -> list[list[str]]:
-    """Build the commands that make the genome, its store and the trained network."""
+    """Build the commands that make the genome, its store and the trained network: the first of simulated.py's, in its folder."""
     genome, store = out / f"genome-default-{seed}", str(out / f"store-default-{seed}.zarr")
-    config = str(ROOT / "pipelines" / "demo.toml")
-    simulate = ["simulate", str(genome), "--size", "small", "--seed", str(seed)]
+    config = os.path.relpath(ROOT / "pipelines" / "demo.toml")
+    simulate = ["simulate", str(genome), "--size", "small", "--seed", str(seed), "--rules", "default"]
+    simulate += ["--redraws", "32"]
     train = ["train", store, "--config", config, "-o", str(out / f"mse-{seed}"), "--set", f"training.seed={seed}"]
     commands = [simulate, ["ingest", str(genome / "manifest.toml"), "-o", store], train]
     return commands[1:] if (genome / "manifest.toml").exists() else commands

@@ -128,21 +128,26 @@ def store_of(out: Path, variant: Variant, seed: int) -> Path:
     return out / f"store-{variant.genome}-{seed}.zarr"
 
 
-def steps(out: Path, variant: Variant, seed: int) -> list[list[str]]:
+def run_of(variant: Variant, seed: int, checkpoint: str) -> str:
+    """Name of the prediction by one checkpoint of a training."""
+    return f"{variant.name}-{seed}" + ("" if checkpoint == "best" else f"-{checkpoint}")
+
+
+def steps(out: Path, variant: Variant, seed: int, checkpoint: str = "best") -> list[list[str]]:
     """Build the commands of one variant and seed, in order."""
     genome, store = out / f"genome-{variant.genome}-{seed}", str(store_of(out, variant, seed))
-    run_dir = out / f"{variant.name}-{seed}"
+    run_dir, run = out / f"{variant.name}-{seed}", run_of(variant, seed, checkpoint)
     overrides = [word for setting in (f"training.seed={seed}", *variant.settings) for word in ("--set", setting)]
     config = os.path.relpath(ROOT / "pipelines" / "demo.toml")
     simulate = ["simulate", str(genome), "--size", "small", "--seed", str(seed), "--rules", variant.rules]
     simulate += ["--redraws", str(REDRAWS)]
-    scored = ["evaluate", store, "--run", run_dir.name, "--cell-type", CELL_TYPE, "--truth", str(genome / CELL_TYPE)]
+    predicted = ["--run", run, "--cell-type", CELL_TYPE]
     commands = [
         [*simulate, *(["--motifs"] if variant.has_motifs else [])],
         ["ingest", str(genome / "manifest.toml"), "-o", store],
         ["train", store, "--config", config, "-o", str(run_dir), *overrides],
-        ["predict", store, "--checkpoint", str(run_dir / "best"), "--cell-type", CELL_TYPE],
-        [*scored, "--report", str(out / f"{run_dir.name}.html")],
+        ["predict", store, "--checkpoint", str(run_dir / checkpoint), *predicted],
+        ["evaluate", store, *predicted, "--truth", str(genome / CELL_TYPE), "--report", str(out / f"{run}.html")],
     ]
     return commands[1:] if (genome / "manifest.toml").exists() else commands
 
@@ -153,15 +158,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="seeds of genomes and trainings")
     names = [variant.name for variant in VARIANTS]
     parser.add_argument("--variants", nargs="+", default=names, choices=names, help="ways to train")
+    parser.add_argument("--checkpoint", choices=["best", "last"], default="best", help="what predicts")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     results = {}
     for variant in (variant for variant in VARIANTS if variant.name in options.variants):
         for seed in options.seeds:
-            run_each(steps(options.out, variant, seed))
+            run_each(steps(options.out, variant, seed, options.checkpoint))
             truth = options.out / f"genome-{variant.genome}-{seed}" / CELL_TYPE
             store = store_of(options.out, variant, seed)
-            results[variant.name, seed] = compute(store, f"{variant.name}-{seed}", truth)
+            results[variant.name, seed] = compute(store, run_of(variant, seed, options.checkpoint), truth)
     print(summary(results).round(4).to_string(index=False))
     plot(results).savefig(options.out / "simulated.png", dpi=150)
     print(f"Figure: {options.out / 'simulated.png'}")

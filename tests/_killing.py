@@ -7,8 +7,7 @@ choose ``n`` over the whole run::
 
     whole = run_child(job, (a, b), count=["os.replace"])
     for n in evenly(whole.counts["os.replace"], 20):
-        assert run_child(job, (a, b), kill_at=Phase("os.replace", n)).was_killed
-        assert run_child(job, (a, b)).exitcode == 0
+        assert killed_and_resumed(job, (a, b), Phase("os.replace", n))
         assert tree_digest(out) == expected
 
 Functions must be importable (defined at a test module's top level), arguments picklable. Children are forked from one server
@@ -107,6 +106,14 @@ def run_child(
             raise TimeoutError(f"{function.__name__}: still running after {timeout} s")
         said = json.loads(report.read_text()) if report.exists() else {}
         return ChildResult(child.exitcode, seconds, said.get("error", ""), said.get("counts", {}))
+
+
+def killed_and_resumed(function: Callable[..., Any], args: Sequence[Any], kill_at: float | Phase) -> bool:
+    """Kill a call at a moment and make it again to its end; whether the first had not ended before."""
+    was_killed = run_child(function, args, kill_at=kill_at).was_killed
+    again = run_child(function, args)
+    assert again.exitcode == 0, again.error
+    return was_killed
 
 
 def evenly(n_calls: int, n: int) -> list[int]:

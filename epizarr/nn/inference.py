@@ -19,46 +19,27 @@ from epizarr.tiles import bins_needed, blend_weights, tile_starts, tiles_touchin
 
 
 @contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
-    """Put every module into evaluation mode without gradients, and each one back into its own mode afterwards."""
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put every module into evaluation mode, and each one back into its own mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
         for module, is_training in modes:
             module.training = is_training
 
 
-def predict_stripes(
-    model: Epiphany,
-    signal: Tensor,
-    *,
-    first_bin: int,
-    n_chrom_bins: int,
-    lo: int,
-    hi: int,
-    tile_bins: int,
-    overlap_bins: int,
-    batch_size: int,
-    trunk_bins: int = 1000,
-    phase_bins: int = 0,
-) -> Tensor:
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Predict with a network: every module in evaluation mode, without gradients."""
+    with _evaluation_mode(model), torch.inference_mode():
+        yield
+
+
+def predict_stripes(model: Epiphany, signal: Tensor, **where: Any) -> Tensor:
     """Predict the stripes of the bins [lo, hi) of a chromosome: the mean of :func:`predict_moments`, see there."""
-    return predict_moments(
-        model,
-        signal,
-        first_bin=first_bin,
-        n_chrom_bins=n_chrom_bins,
-        lo=lo,
-        hi=hi,
-        tile_bins=tile_bins,
-        overlap_bins=overlap_bins,
-        batch_size=batch_size,
-        trunk_bins=trunk_bins,
-        phase_bins=phase_bins,
-    ).mean
+    return predict_moments(model, signal, **where).mean
 
 
 class StripeMoments(NamedTuple):
@@ -170,15 +151,12 @@ def differentiable(model: nn.Module) -> Iterator[None]:
     cuDNN's LSTM has no backward pass in evaluation mode, so that torch's own LSTM runs instead, on CUDA more slowly.
     Parameters need no gradient meanwhile, which would be computed and dropped.
     """
-    modes = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    model.eval().requires_grad_(False)
+    model.requires_grad_(False)
     try:
-        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+        with _evaluation_mode(model), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             yield
     finally:
-        for module, is_training in modes:
-            module.training = is_training
         for parameter, needs in wanted:
             parameter.requires_grad_(needs)
 

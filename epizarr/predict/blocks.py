@@ -70,7 +70,7 @@ class Job:
 class Block:
     """Band rows ``[lo, hi)``: one task. ``pieces`` are (first row, one past the last, one past the region's last bin).
 
-    It is what a task's message holds, some 300 bytes; the job comes to a worker once. ``digest`` stands for what the task is
+    It is what a task's message holds, some 200 bytes; the job comes to a worker once. ``digest`` stands for what the task is
     made from.
     """
 

@@ -93,6 +93,27 @@ def value_label(transform: Transform, variable: str) -> str:
     return _VALUE_LABELS.get(transform.name, f"{variable}, {transform.name}").format(variable=variable)
 
 
+def rotated_pixels(n_columns: int, n_rows: int, n_bins: int, reach_bins: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which pixel lies where in a map turned by 45 degrees: x is the position along the genome, y the distance between both bins.
+
+    Parameters
+    ----------
+    n_columns, n_rows
+        Size of the picture, the lowest distance first.
+    n_bins, reach_bins
+        Bins of its width, and the distance of its top in bins.
+
+    Returns
+    -------
+    Left bin, from the picture's first, and diagonal of the pixel whose diamond holds a sample's middle, int64 (row, column).
+    """
+    position = (np.arange(n_columns) + 0.5) * n_bins / n_columns
+    distance = (np.arange(n_rows) + 0.5) * reach_bins / n_rows
+    left = np.floor(position[None, :] - distance[:, None] / 2).astype(np.int64)
+    right = np.floor(position[None, :] + distance[:, None] / 2).astype(np.int64)
+    return left, right - left
+
+
 def rotate_band(band: np.ndarray, first: int, n_bins: int, samples_per_bin: int = _SAMPLES_PER_BIN) -> np.ndarray:
     """Turn a band by 45 degrees: x is the position along the genome, y the distance between the two bins.
 
@@ -111,10 +132,7 @@ def rotate_band(band: np.ndarray, first: int, n_bins: int, samples_per_bin: int 
     the middle of the sample; NaN where the band has no such pixel.
     """
     n_rows, n_diagonals = band.shape
-    position = (np.arange(n_bins * samples_per_bin) + 0.5) / samples_per_bin
-    distance = (np.arange(n_diagonals * samples_per_bin) + 0.5) / samples_per_bin
-    left = np.floor(position[None, :] - distance[:, None] / 2).astype(np.int64)
-    k = np.floor(position[None, :] + distance[:, None] / 2).astype(np.int64) - left
+    left, k = rotated_pixels(n_bins * samples_per_bin, n_diagonals * samples_per_bin, n_bins, n_diagonals)
     row = left + first
     inside = (row >= 0) & (row < n_rows) & (k < n_diagonals)
     return np.where(inside, band[np.clip(row, 0, n_rows - 1), np.minimum(k, n_diagonals - 1)], np.nan)

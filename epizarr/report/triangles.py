@@ -17,7 +17,7 @@ from epizarr.bands import mean_of_runs
 from epizarr.errors import FigureError
 from epizarr.genes import Gene, name_is_left, stack_genes
 from epizarr.genome import Region
-from epizarr.report.figures import COLOURS
+from epizarr.report.figures import COLOURS, rotated_pixels
 from epizarr.report.scales import MISSING_COLOUR, ColourScale
 
 if TYPE_CHECKING:
@@ -113,12 +113,8 @@ def rotate_stripes(
     inside
         Bool, same shape: whether both bins of that pixel lie in the region, and its distance among the offsets.
     """
-    position = (np.arange(n_columns) + 0.5) * n_bins / n_columns
-    distance = (np.arange(n_rows) + 0.5) * reach_bins / n_rows
-    left = np.floor(position[None, :] - distance[:, None] / 2).astype(np.int64)
-    right = np.floor(position[None, :] + distance[:, None] / 2).astype(np.int64)
-    k = right - left
-    inside = (left >= 0) & (right < n_bins) & (k < stripes.shape[1])
+    left, k = rotated_pixels(n_columns, n_rows, n_bins, reach_bins)
+    inside = (left >= 0) & (left + k < n_bins) & (k < stripes.shape[1])
     row = np.clip((left + (k + 1) // 2) // factor, 0, len(stripes) - 1)
     values = np.where(inside, stripes[row, np.minimum(k, stripes.shape[1] - 1)], np.nan)
     return values, inside

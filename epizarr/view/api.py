@@ -28,13 +28,13 @@ from epizarr.report.scales import scale_kind
 from epizarr.report.triangles import render_figure
 from epizarr.view.figure import draw_region
 from epizarr.view.pixels import read_expected, read_signal, read_stripes
-from epizarr.view.sources import MapSource, TrackSource, choose_maps, choose_tracks, list_maps, list_tracks
+from epizarr.view.sources import FIRST_TRACKS, MapSource, TrackSource, choose_maps, list_maps, list_tracks
 
 #: Means of a tile, and the largest number of bins that one averages.
 TILE_RUNS, LARGEST_FACTOR = 256, 1 << 14
 #: Bytes of tiles that are kept.
 CACHE_BYTES = 256 << 20
-#: Most pixels of a table and bp of a picture that can be downloaded: what one can still open.
+#: Most pixels of a table that can be downloaded: what one can still open.
 MOST_PIXELS = 4_000_000
 _FIRST_BP = 5_000_000
 
@@ -154,6 +154,7 @@ class StoreView:
             "assembly": self.assembly.name,
             "chroms": [{"name": name, "length": length} for name, length in self.assembly],
             "tile": TILE_RUNS,
+            "first_tracks": FIRST_TRACKS,
             "genes": None if self._gene_path is None else Path(self._gene_path).name,
             "maps": [
                 {
@@ -223,8 +224,6 @@ class StoreView:
     ) -> bytes:
         """Draw a region as PNG: one map, or two and their difference."""
         maps = [self.map_source(key), *([] if second is None else [self.map_source(second)])]
-        if len({m.binsize for m in maps}) > 1:
-            raise RequestError(f"the maps {[m.title for m in maps]} have bins of different widths.")
         genes = self.genes_of(region.chrom) if self._gene_path is not None else None
         below = [self.track_source(t) for t in tracks]
         with self._drawing:
@@ -260,10 +259,6 @@ class StoreView:
         columns = (start[row], end[row], start[row + k], end[row + k], band[row, k])
         writer.writerows((region.chrom, *values) for values in zip(*(c.tolist() for c in columns), strict=True))
         return text.getvalue()
-
-    def first_tracks(self, cell_type: str) -> list[str]:
-        """Keys of the tracks that are shown with a cell type by default."""
-        return [t.key for t in choose_tracks(self.track_list, None, [cell_type], where=self.name)]
 
     def _find(self, table: dict[str, Any], key: str, what: str) -> Any:
         if key not in table:

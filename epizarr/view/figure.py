@@ -88,7 +88,6 @@ def region_figure(
         list_maps(place), where=str(store), cell_types=cell_types, runs=runs, variable=variable, binsize=binsize
     )
     chosen = choose_tracks(list_tracks(place), tracks, list(dict.fromkeys(m.cell_type for m in maps)), where=str(store))
-    _check_difference(maps, difference)
     gene_list = None if genes is None else read_genes(genes, assembly, where.chrom)
     return draw_region(
         place, assembly, where, maps, chosen, gene_list, oe=oe, difference=difference, signals=signals,
@@ -110,7 +109,8 @@ def draw_region(
     reach_bp: int | None = None,
     width: float = 7.0,
 ) -> Figure:
-    """Draw chosen maps and tracks; see :func:`region_figure`. The maps have one bin width."""
+    """Draw chosen maps and tracks; see :func:`region_figure`."""
+    _check_maps(maps, difference)
     grid = maps[0].grid(assembly)
     lo, hi = grid.region_extent(region)
     whole = grid.extent_region(lo, hi)
@@ -195,7 +195,12 @@ def _track_panels(
     return [SignalPanel(p.name, p.values, p.start, p.end, limits[n]) for n, p in panels]
 
 
-def _check_difference(maps: Sequence[MapSource], difference: bool) -> None:
+def _check_maps(maps: Sequence[MapSource], difference: bool) -> None:
+    """Refuse maps that cannot stand in one figure, or be subtracted."""
+    if len({m.binsize for m in maps}) > 1:
+        raise FigureError(
+            f"the maps {[m.title for m in maps]} have bins of different widths. Choose maps of one bin width."
+        )
     if not difference:
         return
     if len(maps) < 2:

@@ -14,6 +14,8 @@ from epizarr.schema import TARGET_VARIABLES
 
 #: The order in which the variables of a contacts group are offered: the first that is there is shown.
 _ORDER = (*TARGET_VARIABLES, "count")
+#: Tracks of each cell type that are shown unless others are named.
+FIRST_TRACKS = 6
 
 
 @dataclass(frozen=True)
@@ -213,9 +215,9 @@ def _of_cell_type(
 
 
 def choose_tracks(
-    tracks: Sequence[TrackSource], names: Sequence[str] | None, cell_types: Sequence[str], *, where: str, most: int = 6
+    tracks: Sequence[TrackSource], names: Sequence[str] | None, cell_types: Sequence[str], *, where: str
 ) -> list[TrackSource]:
-    """Choose tracks by name, of each cell type in turn; the first ``most`` of each by default.
+    """Choose tracks by name, of each cell type in turn; the first :data:`FIRST_TRACKS` of each by default.
 
     Raises
     ------
@@ -224,7 +226,7 @@ def choose_tracks(
     """
     mine = [t for t in tracks if t.cell_type in cell_types]
     if names is None:
-        return [t for c in cell_types for t in [t for t in mine if t.cell_type == c][:most]]
+        return [t for c in cell_types for t in [t for t in mine if t.cell_type == c][:FIRST_TRACKS]]
     known = list(dict.fromkeys(t.name for t in mine))
     for name in names:
         if name not in known:

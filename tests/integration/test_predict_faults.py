@@ -11,7 +11,7 @@ import pytest
 from epizarr.cluster import open_client
 from epizarr.io.store import BAND_ROWS
 from epizarr.predict import plan, predict_contacts
-from tests._killing import Phase, evenly, run_child, tree_digest
+from tests._killing import Phase, evenly, killed_and_resumed, run_child, tree_digest
 from tests._runs import predict_in_small_blocks, write_checkpoint, write_store
 
 pytestmark = pytest.mark.fault
@@ -50,9 +50,7 @@ def test_predict__killed_uniformly_in_time(made, whole, tmp_path):
     # A kill may fall before or behind the run; more moments than needed, so that enough fall inside.
     for index, moment in enumerate(np.linspace(0.02, 1.0, N_UNIFORM + 10) * seconds):
         out = tmp_path / f"{index}.zarr"
-        n_killed += run_child(predict_in_small_blocks, (*made, str(out)), kill_at=float(moment)).was_killed
-        again = run_child(predict_in_small_blocks, (*made, str(out)))
-        assert again.exitcode == 0, again.error
+        n_killed += killed_and_resumed(predict_in_small_blocks, (*made, str(out)), float(moment))
         assert tree_digest(out) == digest, f"killed after {moment:.3f} s"
     assert n_killed >= N_UNIFORM
 
@@ -64,9 +62,7 @@ def test_predict__killed_inside_every_phase(made, whole, tmp_path, target, when)
     assert counts[target] > 0
     for n in evenly(counts[target], 4):
         out = tmp_path / f"{n}.zarr"
-        assert run_child(predict_in_small_blocks, (*made, str(out)), kill_at=Phase(target, n, when)).was_killed
-        again = run_child(predict_in_small_blocks, (*made, str(out)))
-        assert again.exitcode == 0, again.error
+        assert killed_and_resumed(predict_in_small_blocks, (*made, str(out)), Phase(target, n, when))
         assert tree_digest(out) == digest, f"killed {when} call {n} of {target}"
 
 

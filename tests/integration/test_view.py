@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import epizarr as ez
 from epizarr.bands import gather_stripes
 from epizarr.cli import run as run_command
-from epizarr.errors import StoreError
+from epizarr.errors import FigureError, StoreError
 from epizarr.view.api import TILE_RUNS, ByteCache, StoreView
 from epizarr.view.pixels import read_stripes
 from epizarr.view.server import _ASSETS, open_server
@@ -239,6 +239,16 @@ def test_server__picture_of_two_maps_and_their_difference(port):
     asked = {"map": ICE, "second": RUN, "region": "chr1:1,000,000-1,100,000", "difference": "1", "track": [CTCF]}
     status, headers, body = get(port, "/download.png", asked)
     assert (status, headers["Content-Type"], body[:4]) == (200, "image/png", b"\x89PNG")
+
+
+def test_store_view__a_picture_is_refused_as_the_figure_is(tmp_path):
+    path = write_store(tmp_path / "scores.zarr")
+    write_prediction(path, "A", "scores", draw_contacts(draw_signal(0), 0), target="akita")
+    view, scores = StoreView(path), RUN.replace("first", "scores")
+    region = ASSEMBLY.region("chr1:1,000,000-1,100,000")
+    with pytest.raises(FigureError, match="different quantities"):
+        view.picture(ICE, scores, region, [], oe=False, difference=True)
+    assert view.picture(ICE, scores, region, [], oe=False, difference=False).startswith(b"\x89PNG")
 
 
 def test_store_view__starts_where_there_are_values(view):

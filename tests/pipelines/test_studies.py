@@ -111,6 +111,17 @@ def test_simulated__commands_of_each_variant_fit_the_tracks_of_their_genome(tmp_
     assert len(set(stores)) == len({(variant.rules, variant.has_motifs) for variant in study.VARIANTS})
 
 
+def test_simulated__the_last_checkpoint_predicts_a_run_of_its_own(tmp_path):
+    study = load_study("simulated")
+    variant = study.VARIANTS[1]
+    best, last = (study.steps(tmp_path, variant, 2, checkpoint) for checkpoint in ("best", "last"))
+    assert best[:3] == last[:3]
+    for commands, checkpoint, name in ((best, "best", "gan-2"), (last, "last", "gan-2-last")):
+        *_, predict, evaluate = commands
+        assert str(tmp_path / "gan-2" / checkpoint) in predict
+        assert all(command[command.index("--run") + 1] == name for command in (predict, evaluate))
+
+
 def test_realism__compute_and_summary_and_plot(scored, tmp_path):
     study = load_study("realism")
     protocol = ez.ClassifierProtocol(n_bins=40, channels=(4, 6), n_steps=60, n_windows=8, lr=5e-3)
@@ -336,6 +347,11 @@ def test_seams__compute_and_summary_and_plot(scored, tmp_path):
         tail = table[f"{network}, 99.9 %"][: len(study.OVERLAPS)]
         assert tail.iloc[-1] < 0.5 * tail.iloc[0]
     assert isinstance(study.plot(results), Figure)
+
+
+def test_seams__makes_what_simulated_makes_in_the_same_folder(tmp_path):
+    study, simulated = load_study("seams"), load_study("simulated")
+    assert study.steps(tmp_path, 2) == simulated.steps(tmp_path, simulated.VARIANTS[0], 2)[:3]
 
 
 def test_seams__a_tiling_is_moved_to_where_it_does_not_repeat():

@@ -141,7 +141,7 @@ function fillTracks() {
   }
 }
 
-const firstTracks = type => store.tracks.filter(t => t.cell_type === type).slice(0, 6).map(t => t.key);
+const firstTracks = type => store.tracks.filter(t => t.cell_type === type).slice(0, store.first_tracks).map(t => t.key);
 
 function connectControls() {
   $("chrom").replaceChildren(...store.chroms.map(c => option(c.name, c.name)));
