@@ -124,7 +124,9 @@ class NetworkSettings:
 
     n_offsets: int = _field(100, "length of a stripe in bins", least=1)
     window_bp: int = _field(
-        1_400_000, "tracks seen by one stripe; half of it on either side of its bin's start", least=1
+        1_400_000,
+        "tracks seen by one stripe; half of it on either side of its bin's start; at least the stripe's span + 400 kb",
+        least=1,
     )
     mask_channels: bool = _field(False, "one more channel a track: where it was measured")
     conv_channels: tuple[int, ...] = _field((70, 90, 70, 20), "output channels of the convolutions", least=1)
@@ -291,6 +293,12 @@ class TrainConfig:
     def halo(self) -> int:
         """Track bins seen on either side of a window of bins."""
         return self.window // 2
+
+    @property
+    def least_window_bp(self) -> int:
+        """Least window of a stripe: its span and 400 kb, in proportion where the span is below 1 Mb (paper, Methods: 1.4 Mb)."""
+        span = self.network.n_offsets * self.data.binsize
+        return span + min(400_000, span * 2 // 5)
 
     @property
     def margin_bp(self) -> int:
@@ -462,8 +470,10 @@ def _build(values: Mapping[str, Mapping[str, Any]]) -> TrainConfig:
     return TrainConfig(**{name: section(**values.get(name, {})) for name, section in _sections().items()})
 
 
-def check_config(config: TrainConfig, origin: str = "training config") -> TrainConfig:
+def check_config(config: TrainConfig, origin: str = "training config", *, is_trained: bool = False) -> TrainConfig:
     """Return the config if all its values are in range and fit together.
+
+    ``is_trained``: of a network that exists, with a window that would be refused today; it still predicts.
 
     Raises
     ------
@@ -502,6 +512,12 @@ def check_config(config: TrainConfig, origin: str = "training config") -> TrainC
         if repeated:
             problems.append(f"data.{name} lists {repeated} more than once")
     problems += _example_problems(config)
+    if not is_trained and network.window_bp < config.least_window_bp:
+        problems.append(
+            f"network.window_bp = {network.window_bp} is too narrow: stripes of {network.n_offsets} x {data.binsize} bp "
+            f"(network.n_offsets x data.binsize) need at least {config.least_window_bp}, so that they see what surrounds "
+            "their contacts"
+        )
     if data.tracks:
         problems += [f"{text}, which data.tracks does not list" for text in stray_tracks(data, data.tracks)]
     device = config.execution.device
@@ -574,7 +590,7 @@ def config_toml(config: TrainConfig) -> str:
 
 
 def config_from_toml(text: str, origin: str) -> TrainConfig:
-    """Read what :func:`config_toml` wrote.
+    """Read what :func:`config_toml` wrote, of a run that has begun or a network that is trained.
 
     Raises
     ------
@@ -587,7 +603,7 @@ def config_from_toml(text: str, origin: str) -> TrainConfig:
         raise ConfigError(f"{origin} is not TOML: {error}.") from error
     values: dict[str, dict[str, Any]] = {}
     raise_all(ConfigError, origin, _merge(values, raw))
-    return check_config(_build(values), origin)
+    return check_config(_build(values), origin, is_trained=True)
 
 
 def differing_fields(old: TrainConfig, new: TrainConfig, kind: Kind = "scientific") -> list[str]:

@@ -13,7 +13,7 @@ NETWORK = [
     "network.n_layers=1",
     "network.head_hidden=16",
     "network.n_offsets=40",
-    "network.window_bp=400000",
+    "network.window_bp=560000",
 ]
 SETTINGS = [
     *NETWORK,

@@ -24,7 +24,7 @@ TINY = [
     "network.n_layers=1",
     "network.head_hidden=16",
     "network.n_offsets=40",
-    "network.window_bp=400000",
+    "network.window_bp=560000",
     "training.n_bins=50",
     "training.epochs=1",
 ]
