@@ -232,8 +232,9 @@ class CoreShape:
         steps, width, hidden = batch * n_bins, self.width, self.hidden
         widest = max(self.n_features, width) if self.n_layers > 1 else self.n_features
         if self.core == "bilstm":
-            # The gates of one direction, both directions before they are joined; input, output and their sum.
-            inside = steps * (4 + 2) * hidden + 4 * hidden * (max(self.n_features, width) + hidden)
+            # Of one direction the gates, cell and output and the library's own, as in training (see _fast_lstm); both directions
+            # before they are joined; input, output and their sum.
+            inside = steps * (14 + 2) * hidden + 4 * hidden * (max(self.n_features, width) + hidden)
             return steps * (self.n_features + 3 * width) + inside
         if self.core == "conv":
             return steps * (self.n_features + 2 * widest + 4 * width) + CONV_KERNEL * widest * width

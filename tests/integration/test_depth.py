@@ -13,7 +13,7 @@ from epizarr.simulate import DEFAULT, write_genome
 from epizarr.train.config import load_config
 from epizarr.train.loop import train_model
 
-N_DIAGONALS = 40
+N_DIAGONALS = 28
 SETTINGS = [
     "network.conv_channels=[16, 16, 16, 8]",
     "network.adaptive_pool=10",
@@ -21,7 +21,7 @@ SETTINGS = [
     "network.n_layers=1",
     "network.head_hidden=32",
     f"network.n_offsets={N_DIAGONALS}",
-    "network.window_bp=560_000",
+    "network.window_bp=400_000",
     "network.dropout=0.0",
     "training.n_bins=50",
     "training.batch_size=1",
@@ -81,7 +81,7 @@ def change(folder: Path, match: str) -> tuple[float, float, float]:
 @pytest.mark.slow
 def test_predict__half_the_depth_barely_changes_the_map_if_tracks_are_matched(folder):
     unmatched, matched = change(folder, "none"), change(folder, "quantile")
-    # Measured: correlation 0.84 and 0.99, change 0.47 and 0.08 standard deviations, correlation with the contacts 0.43 and 0.44.
+    # Measured: correlation 0.40 and 0.99, change 0.96 and 0.09 standard deviations, correlation with the contacts 0.58 and 0.48.
     assert min(unmatched[2], matched[2]) > 0.3
     assert unmatched[0] < 0.93
     assert unmatched[1] > 0.25
