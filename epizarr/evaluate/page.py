@@ -342,6 +342,7 @@ def _provenance_section(
         ["bins, diagonals", f"{maps.binsize:,} bp; diagonals {maps.min_diagonal} to {maps.n_diagonals - 1} are scored"],
         ["tracks", tracks or "none named"],
         ["trained on cell types", ", ".join(trained_on["cell_types"]) or "not stated"],
+        *([["trained on assembly", trained_on["assembly"]]] if "assembly" in trained_on else []),
         *([f"{name} regions", ", ".join(regions) or "none named"] for name, regions in trained_on["splits"].items()),
         *([f"imported: {key}", _text(value)] for key, value in imported.items()),
         *([["prediction settings", ", ".join(f"{k} {v}" for k, v in settings.items())]] if settings else []),

@@ -15,8 +15,9 @@ def baseline_training(
 ) -> tuple[dict[str, Any], list[str]]:
     """Cell types and regions for the baselines, in the form of the attribute ``trained_on``, and what a reader must know.
 
-    They are those that the model was trained on. Of an imported map these may not be known: then the baselines are fitted on the
-    predicted cell type itself, on all that lies farther from the scored regions than the band reaches.
+    They are those that the model was trained on. Of an imported map these may not be known, and of a network that was trained on
+    another assembly they are not here: then the baselines are fitted on the predicted cell type itself, on all that lies farther
+    from the scored regions than the band reaches.
 
     Parameters
     ----------
@@ -43,11 +44,13 @@ def baseline_training(
     rest = assembly.rest([assembly.region(text) for text in texts], int(prediction.attrs["span_bp"]))
     if not rest:
         raise SplitError(
-            "what the model of this map was trained on is not stated, and the regions to score leave nothing to fit the "
-            "baselines on. Score fewer regions (--region), or import the map with what it was trained on (--train)."
+            "this map names no training regions, and the regions to score leave nothing to fit the baselines on. Score fewer "
+            "regions (--region), or import the map of another program with what it was trained on (--train)."
         )
     notes += [
-        "What its model was trained on is not stated: it may have seen the scored regions.",
+        f"Its network was trained on another assembly, {told['assembly']}; it has seen nothing of this one."
+        if "assembly" in told
+        else "What its model was trained on is not stated: it may have seen the scored regions.",
         f"Baselines are fitted on {cell_type} itself, outside the scored regions and a band's reach around them.",
     ]
     seen = json.loads(str(prediction.attrs.get("imported", "{}"))).get("fitted_on", [])

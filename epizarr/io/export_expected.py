@@ -74,9 +74,10 @@ def read_expected(
 
 
 def _of_training(store: Place, grid: BinGrid, n_diagonals: int, trained_on: dict[str, Any]) -> np.ndarray:
-    if not trained_on["cell_types"]:
+    if not trained_on["cell_types"] or "assembly" in trained_on:
+        why = f"on {trained_on['assembly']}, another assembly" if "assembly" in trained_on else "on what is not stated"
         raise ConfigError(
-            "export: what this map's model was trained on is not stated; name a cell type or a table as the expected."
+            f"export: this map's model was trained {why}; name a cell type or a table as the expected (--expected)."
         )
     for cell_type in trained_on["cell_types"]:
         if not has_group(store, group_path("contacts", cell_type, grid.binsize)):

@@ -28,7 +28,7 @@ from epizarr.predict.members import members_of, members_record
 from epizarr.predict.settings import BLOCK_BINS, Device, Settings, check_settings
 from epizarr.track_shift import shift_warnings, track_shift
 from epizarr.train.checkpoint import Checkpoint, load_checkpoint
-from epizarr.train.seen import seen_in_training
+from epizarr.train.seen import seen_in_training, told_of_training
 from epizarr.transforms import Transform
 
 _LOG = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ def plan_prediction(
         "track_binsize": checkpoint.track_binsize,
         "track_transforms": json.dumps([json.loads(t.to_json()) for t in transforms]),
         "min_diagonal": checkpoint.min_diagonal,
-        "trained_on": json.dumps(checkpoint.trained_on, sort_keys=True),
+        "trained_on": json.dumps(told_of_training(checkpoint, assembly), sort_keys=True),
         "regions": json.dumps(texts),
         "settings": json.dumps(dataclasses.asdict(settings), sort_keys=True),
         "epizarr_version": __version__,

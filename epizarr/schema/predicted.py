@@ -71,7 +71,8 @@ PREDICTIONS = Group(
         "track_binsize": "bin width of the tracks in bp; 0 where there are none",
         "track_transforms": "JSON: transform of each track and its fitted parameters, in the same order",
         "min_diagonal": "first diagonal that the model was trained on",
-        "trained_on": "JSON: cell types and regions seen in training and validation; none where it is not known",
+        "trained_on": "JSON: cell types and regions seen in training and validation; none where it is not known; no regions, "
+        "and the other `assembly`, where it was trained on another one",
         "regions": "JSON: regions predicted",
         "settings": "JSON: tiles, batches, threads, precision and device that the values depend on, if only by rounding",
         "epizarr_version": "version of epizarr that wrote the group",

@@ -1,6 +1,7 @@
 """What of a prediction a network has seen in training: scores there do not say how it does on new data."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from epizarr.errors import RegionError
 from epizarr.genome import Assembly, Region
@@ -30,7 +31,7 @@ def seen_in_training(card: ModelCard, assembly: Assembly, cell_type: str, region
     names = [str(name) for name in card.trained_on["cell_types"]]
     sentences = []
     for split, what in (("train", "training"), ("validation", "the choice of the checkpoint")):
-        trained = card.trained_on["splits"].get(split, ()) if card.assembly == assembly.name else ()
+        trained = told_of_training(card, assembly)["splits"].get(split, ())
         seen = _overlapping(assembly, trained, predicted)
         if seen:
             listed = ", ".join(map(str, seen[:3])) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
@@ -43,6 +44,17 @@ def seen_in_training(card: ModelCard, assembly: Assembly, cell_type: str, region
             f"cell type {cell_type!r} was seen in training: a score does not say how the model does on a new cell type."
         )
     return sentences
+
+
+def told_of_training(card: ModelCard, assembly: Assembly) -> dict[str, Any]:
+    """What a prediction on this genome keeps of the training, as its attribute ``trained_on``.
+
+    Of a network that was trained on another assembly the splits are empty, as their coordinates mean other places here, and the
+    key ``assembly`` names it.
+    """
+    if card.assembly == assembly.name:
+        return card.trained_on
+    return {**card.trained_on, "splits": {name: [] for name in card.trained_on["splits"]}, "assembly": card.assembly}
 
 
 def _overlapping(assembly: Assembly, texts: Sequence[str], predicted: Sequence[Region]) -> list[Region]:

@@ -222,6 +222,24 @@ def test_evaluate__test_regions_carry_no_such_note(store):
     assert json.loads(evaluate_run(store, "RUN", cell_type="B").attrs["notes"]) == []
 
 
+def test_evaluate__regions_of_another_assembly_are_neither_seen_nor_fitted_on(store, made, tmp_path):
+    """chr1 of hg19 is another chromosome, whatever its name."""
+    checkpoint = (made.parent / "RUN" / "best").resolve()
+    other = Path(shutil.copytree(checkpoint, tmp_path / "OTHER" / "best"))
+    card = json.loads((other / "checkpoint.json").read_text())
+    (other / "checkpoint.json").write_text(json.dumps({**card, "assembly": "hg19"}))
+    predict_contacts(store, other, cell_type="B")
+    scores = evaluate_run(store, "OTHER", cell_type="B", regions=["chr1:0-2,000,000"])
+    notes = json.loads(scores.attrs["notes"])
+    assert "Its network was trained on another assembly, hg19; it has seen nothing of this one." in notes
+    assert any(note.startswith("Baselines are fitted on B itself") for note in notes)
+    assert not any("SEEN" in note for note in notes)
+    page = write_report(store, "OTHER", cell_type="B", path=tmp_path / "r.html").read_text()
+    assert "trained on assembly" in page
+    with pytest.raises(SplitError, match="nothing to fit the baselines on"):
+        evaluate_run(store, "OTHER", cell_type="B", regions=["chr1", "chr2", "chr3"], overwrite=True)
+
+
 def test_evaluate__unpredicted_pixels_are_told(store, made):
     predict_contacts(store, made.parent / "RUN" / "best", cell_type="B", run="part", regions=["chr2:0-500,000"])
     scores = evaluate_run(store, "part", cell_type="B").load()

@@ -245,7 +245,10 @@ def test_predict__takes_another_assembly_and_says_so(store, checkpoint, tmp_path
     predict_contacts(store, other, cell_type="B", regions=["chr1:0-300,000"])
     assert "was trained on assembly 'hg19'" in caplog.text
     assert "overlaps" not in caplog.text  # hg19's chr1 is another one
-    assert "track_shift" not in open_prediction(store, "B", "OTHER", BINSIZE).attrs
+    attrs = open_prediction(store, "B", "OTHER", BINSIZE).attrs
+    assert "track_shift" not in attrs
+    told = json.loads(attrs["trained_on"])
+    assert (told["assembly"], list(told["splits"]), any(told["splits"].values())) == ("hg19", ["test", "train", "validation"], False)
     caplog.clear()
     predict_contacts(store, checkpoint, cell_type="B", regions=["chr1:0-300,000"], run="same")
     assert "seen in training" in caplog.text

@@ -18,7 +18,9 @@ from epizarr.errors import BandReachError, ConfigError, InputFileError, OutputEx
 from epizarr.io import export_source
 from epizarr.io.export import export_contacts
 from epizarr.io.export_cool import zoom_factors
+from epizarr.io.export_expected import read_expected
 from epizarr.io.export_text import write_features
+from epizarr.io.places import place_of
 from tests._runs import (
     ASSEMBLY,
     BINSIZE,
@@ -213,6 +215,12 @@ def test_export__observed_over_expected_times_that_of_the_training_regions(store
     path = export_contacts(store, tmp_path / "c.cool", cell_type="B", run="ratio", expected="training")
     wanted = BAND * _training_expected(store).astype(np.float32)
     np.testing.assert_allclose(_band_of(cooler.Cooler(str(path)), N_DIAGONALS), wanted, rtol=1e-6)
+
+
+def test_read_expected__training_on_another_assembly_has_none_here(store):
+    trained_on = {"cell_types": ["A"], "splits": {"train": []}, "assembly": "hg19"}
+    with pytest.raises(ConfigError, match="trained on hg19, another assembly"):
+        read_expected(place_of(store), "training", GRID, N_DIAGONALS, trained_on)
 
 
 def test_export__expected_from_a_table(store, tmp_path):
