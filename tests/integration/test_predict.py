@@ -248,7 +248,11 @@ def test_predict__takes_another_assembly_and_says_so(store, checkpoint, tmp_path
     attrs = open_prediction(store, "B", "OTHER", BINSIZE).attrs
     assert "track_shift" not in attrs
     told = json.loads(attrs["trained_on"])
-    assert (told["assembly"], list(told["splits"]), any(told["splits"].values())) == ("hg19", ["test", "train", "validation"], False)
+    assert (told["assembly"], list(told["splits"]), any(told["splits"].values())) == (
+        "hg19",
+        ["test", "train", "validation"],
+        False,
+    )
     caplog.clear()
     predict_contacts(store, checkpoint, cell_type="B", regions=["chr1:0-300,000"], run="same")
     assert "seen in training" in caplog.text

@@ -349,6 +349,30 @@ def test_seams__compute_and_summary_and_plot(scored, tmp_path):
     assert isinstance(study.plot(results), Figure)
 
 
+@pytest.mark.slow
+def test_edge__compute_and_summary_and_plot(scored, tmp_path):
+    study = load_study("edge")
+    folder = Path(scored).parent
+    networks = {"one": folder / "run" / "best", "same again": folder / "run" / "best"}
+    results = study.compute(
+        Path(scored), networks, folder / "genome" / "SIM1", tmp_path / "edge.zarr", ["sim2"], n_diagonals=40
+    )
+    table = study.summary(results)
+    assert table["network"].tolist() == list(networks)
+    assert np.isfinite(table.drop(columns="network")).all(axis=None)
+    assert (table.iloc[0, 1:] == table.iloc[1, 1:]).all()
+    assert isinstance(study.plot(results), Figure)
+
+
+def test_edge__its_first_network_is_that_of_simulated(tmp_path):
+    study, simulated = load_study("edge"), load_study("simulated")
+    assert study.steps(tmp_path, 2)[:3] == simulated.steps(tmp_path, simulated.VARIANTS[0], 2)[:3]
+    wide = [
+        load_config(ROOT / "pipelines" / "demo.toml", list(settings)).network for settings in study.VARIANTS.values()
+    ]
+    assert [network.adaptive_pool * 10_000 for network in wide] == [network.window_bp for network in wide]
+
+
 def test_seams__makes_what_simulated_makes_in_the_same_folder(tmp_path):
     study, simulated = load_study("seams"), load_study("simulated")
     assert study.steps(tmp_path, 2) == simulated.steps(tmp_path, simulated.VARIANTS[0], 2)[:3]
