@@ -1,9 +1,9 @@
 """What a predicted band loses at its far edge, and what cures it: a wider window, and a wider band that is cut afterwards.
 
 A contact near the band's edge has its causes near, and beyond, the end of the tracks that its stripe sees, and the pixels that
-would continue it are not predicted. The network of one seed of simulated.py (demo.toml on a simulated genome) is trained again with a
-window of 1.8 Mb, once with the same band and once with a band of 1.4 Mb, of which the first 1 Mb is kept. Each predicts the
-chromosomes that training never saw, and is compared diagonal by diagonal with the noise-free contacts.
+would continue it are not predicted. The network of one seed of simulated.py (demo.toml on a simulated genome) is trained again
+with a window of 1.8 Mb, once with the same band and once with a band of 1.4 Mb, of which the first 1 Mb is kept. Each predicts
+the chromosomes that training never saw, and is compared diagonal by diagonal with the noise-free contacts.
 
 ``.venv/bin/python pipelines/edge.py --out simulated`` runs it; ``--also NAME=CHECKPOINT`` adds a network of the same genome.
 Commands are printed before they run; a second run with the same folder goes on where the first was stopped.
