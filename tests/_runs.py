@@ -34,7 +34,7 @@ from epizarr.perturbed.locus import Locus, open_locus, plan_effects
 from epizarr.quantiles import fit_quantiles
 from epizarr.train.card import ModelCard
 from epizarr.train.checkpoint import Position, load_checkpoint, save_checkpoint
-from epizarr.train.config import load_config
+from epizarr.train.config_text import load_config
 from epizarr.transforms import diagonal_sums, fit_target_transform, fit_track_transform, mean_of_sums
 
 ASSEMBLY = Assembly.from_table("test", [("chr1", 4_700_450), ("chr2", 1_500_000), ("chr3", 30_020)])

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from epizarr.train.config import TrainConfig, load_config
+from epizarr.train.config import TrainConfig
+from epizarr.train.config_text import load_config
 from epizarr.train.loop import train_model
 from tests._runs import BINSIZE, N_DIAGONALS, SPLITS
 

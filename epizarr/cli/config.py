@@ -30,7 +30,8 @@ def show_command(
     """Print a configuration as TOML, with every key and what it means; the output can be given to ``train --config``."""
     import tomli_w
 
-    from epizarr.train.config import config_fields, load_config
+    from epizarr.train.config import config_fields
+    from epizarr.train.config_text import load_config
 
     section = ""
     for field in config_fields(load_config(name, settings or [])):

@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from epizarr.train.checkpoint import Checkpoint, load_checkpoint
-    from epizarr.train.config import NAMED_CONFIGS, TrainConfig, config_fields, config_toml, load_config
+    from epizarr.train.config import TrainConfig, config_fields
+    from epizarr.train.config_text import config_toml, load_config
     from epizarr.train.estimate import TrainingEstimate, estimate_training
     from epizarr.train.folds import leave_one_out
     from epizarr.train.loop import TrainResult, train_model
+    from epizarr.train.named_configs import NAMED_CONFIGS
     from epizarr.train.released_weights import import_weights
 
 _PUBLIC = {
     "Checkpoint": "checkpoint",
     "load_checkpoint": "checkpoint",
-    "NAMED_CONFIGS": "config",
+    "NAMED_CONFIGS": "named_configs",
     "TrainConfig": "config",
     "config_fields": "config",
-    "config_toml": "config",
-    "load_config": "config",
+    "config_toml": "config_text",
+    "load_config": "config_text",
     "TrainingEstimate": "estimate",
     "estimate_training": "estimate",
     "leave_one_out": "folds",

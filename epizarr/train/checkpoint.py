@@ -33,7 +33,7 @@ from epizarr.errors import CheckpointError, EpizarrError, InputNotFoundError, ra
 from epizarr.io.files import file_sha256
 from epizarr.nn import Discriminator, Epiphany
 from epizarr.train.card import ModelCard, card_document, card_from_document, card_problems
-from epizarr.train.config import config_from_toml, config_toml
+from epizarr.train.config_text import config_from_toml, config_toml
 
 #: "MAJOR.MINOR" of the folder's format; another major is refused.
 CHECKPOINT_VERSION = "1.2"

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from epizarr.errors import ConfigError
-from epizarr.train.config import TrainConfig, check_config
+from epizarr.train.config import TrainConfig
+from epizarr.train.config_checks import check_config
 
 
 def leave_one_out(config: TrainConfig, cell_types: Sequence[str] = ()) -> dict[str, TrainConfig]:
@@ -31,7 +32,7 @@ def leave_one_out(config: TrainConfig, cell_types: Sequence[str] = ()) -> dict[s
 
     Examples
     --------
-    >>> from epizarr.train.config import load_config
+    >>> from epizarr.train.config_text import load_config
     >>> folds = leave_one_out(load_config("small"), ["GM12878", "K562", "H1"])
     >>> folds["K562"].data.cell_types, folds["K562"].splits.held_out_cell_types
     (('GM12878', 'H1'), ('K562',))

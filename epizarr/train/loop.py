@@ -25,7 +25,8 @@ from epizarr.io.files import is_partial, replace_file
 from epizarr.io.ledger import Lease, Ledger, work_folder
 from epizarr.io.places import StorePath, local_path
 from epizarr.train.checkpoint import Position, check_resumable, save_checkpoint
-from epizarr.train.config import TrainConfig, config_from_toml, config_toml, differing_fields
+from epizarr.train.config import TrainConfig, differing_fields
+from epizarr.train.config_text import config_from_toml, config_toml
 from epizarr.train.dataset import WindowDataset, load_batches, prefetched
 from epizarr.train.log import CSV_FILE, EpochRow, require_tensorboard
 from epizarr.train.provenance import PROVENANCE_FILE, append_start, describe_start
@@ -118,7 +119,7 @@ def train_model(
         One store to read or a list of them: folders or addresses, of one assembly. Every training region of every cell type is
         seen once an epoch.
     config
-        What to train; see :func:`~epizarr.train.config.load_config`.
+        What to train; see :func:`~epizarr.train.config_text.load_config`.
     run_dir
         Folder of the run: ``config.toml`` (resolved), ``provenance.json``, ``log.csv``, ``pictures/``, ``checkpoints/``, and the
         links ``best`` and ``last``.

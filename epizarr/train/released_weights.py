@@ -24,7 +24,9 @@ from epizarr.io.places import local_path
 from epizarr.nn import Epiphany, NetworkConfig
 from epizarr.train.card import ModelCard
 from epizarr.train.checkpoint import Position, save_checkpoint, state_problems
-from epizarr.train.config import TrainConfig, check_config, load_config
+from epizarr.train.config import TrainConfig
+from epizarr.train.config_checks import check_config
+from epizarr.train.config_text import load_config
 from epizarr.transforms import STEPS, TARGET_TRANSFORMS, TRACK_TRANSFORMS, Transform, steps_of
 
 #: Name under which a checkpoint's inputs hold the file that its weights came from.

@@ -29,13 +29,8 @@ from epizarr.io.store import (
 from epizarr.io.track_binding import fit_own_quantiles
 from epizarr.quantiles import QuantileFunction
 from epizarr.strands import strand_partners
-from epizarr.train.config import (
-    DEFAULT_TRANSFORM,
-    STORE_MIN_DIAGONAL,
-    TrainConfig,
-    check_config,
-    stray_tracks,
-)
+from epizarr.train.config import DEFAULT_TRANSFORM, STORE_MIN_DIAGONAL, TrainConfig
+from epizarr.train.config_checks import check_config, stray_tracks
 from epizarr.transforms import default_target_transform
 from epizarr.windows import Segment, Splits
 

@@ -39,7 +39,7 @@ def make_inputs(
     from epizarr.nn import Epiphany, NetworkConfig
     from epizarr.train.card import ModelCard
     from epizarr.train.checkpoint import Position, save_checkpoint
-    from epizarr.train.config import load_config
+    from epizarr.train.config_text import load_config
     from epizarr.transforms import fit_target_transform, fit_track_transform
 
     if size == "human":

@@ -10,7 +10,7 @@ from epizarr.ingest import ingest_manifest
 from epizarr.io.store import group_path, open_contacts, open_prediction, read_region, write_region
 from epizarr.predict import predict_contacts
 from epizarr.simulate import DEFAULT, write_genome
-from epizarr.train.config import load_config
+from epizarr.train.config_text import load_config
 from epizarr.train.loop import train_model
 
 N_DIAGONALS = 28

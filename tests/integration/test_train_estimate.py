@@ -10,7 +10,7 @@ from epizarr.errors import ConfigError
 from epizarr.nn import DiscriminatorConfig, NetworkConfig
 from epizarr.train import estimate
 from epizarr.train.checkpoint import load_checkpoint
-from epizarr.train.config import load_config
+from epizarr.train.config_text import load_config
 from epizarr.train.estimate import data_bytes, estimate_training, step_bytes
 from epizarr.train.fits import fit_transforms
 from epizarr.train.loop import train_model

@@ -16,7 +16,7 @@ from epizarr.errors import ConfigError
 from epizarr.train import log as log_module
 from epizarr.train import loop
 from epizarr.train.checkpoint import load_checkpoint
-from epizarr.train.config import config_toml
+from epizarr.train.config_text import config_toml
 from epizarr.train.loop import TrainResult, train_model
 from epizarr.train.signals import StopRequest, stop_on_signals
 from epizarr.train.validation import Validation

@@ -4,17 +4,10 @@ import pytest
 
 from epizarr.errors import ConfigError, InputNotFoundError
 from epizarr.nn import NetworkConfig
-from epizarr.train.config import (
-    NAMED_CONFIGS,
-    OptimSettings,
-    TrainConfig,
-    check_config,
-    config_fields,
-    config_from_toml,
-    config_toml,
-    differing_fields,
-    load_config,
-)
+from epizarr.train.config import OptimSettings, TrainConfig, config_fields, differing_fields
+from epizarr.train.config_checks import check_config
+from epizarr.train.config_text import config_from_toml, config_toml, load_config
+from epizarr.train.named_configs import NAMED_CONFIGS
 from epizarr.train.schedule import learning_rate
 from epizarr.train.start import network_config
 
