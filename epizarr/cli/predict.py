@@ -51,7 +51,12 @@ def command(
     overlap_bins: Annotated[
         int | None, typer.Option(help="Bins shared by neighbouring tiles.  \\[default: 3/8 of a tile]")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Most tiles that the core runs at once.")] = 32,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most tiles that the core runs at once.  \\[default: 48 of 200 bins, fewer of longer ones]"
+        ),
+    ] = None,
     torch_threads: Annotated[
         int, typer.Option(min=1, help="Threads of one task; another number changes the last bit.")
     ] = 1,

@@ -72,7 +72,12 @@ def command(
     use: UseOption = None,
     without: WithoutOption = None,
     out: OutOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Tiles that go through the core at once.")] = 32,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Tiles that go through the core at once.  \\[default: 48 of 200 bins, fewer of longer ones]"
+        ),
+    ] = None,
     torch_threads: Annotated[int, typer.Option(min=1, help="Threads of one task.")] = 1,
     cluster: ClusterOption = None,
     threads: ThreadsOption = None,

@@ -35,7 +35,7 @@ from epizarr.nn import prediction_bytes
 from epizarr.perturb import Edit, EditedTracks, apply_edits, share_warnings, with_linked_tracks
 from epizarr.perturbed.changes import changed_boundaries, changed_contacts
 from epizarr.perturbed.locus import Locus, PerturbedBands, open_locus, perturbed_bands, plan_effects
-from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES
+from epizarr.predict.settings import MAX_TASK_BYTES
 from epizarr.report.effect_figures import EffectTrack, perturbation_figure
 from epizarr.report.figures import figure_png, value_label
 from epizarr.train.checkpoint import load_checkpoint
@@ -62,7 +62,7 @@ def perturb_contacts(
     out: StorePath | None = None,
     tile_bins: int | None = None,
     overlap_bins: int | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     torch_threads: int = 1,
     max_bytes: int = MAX_TASK_BYTES,
     report: str | Path | None = None,

@@ -29,7 +29,7 @@ from epizarr.io.store import (
 from epizarr.nn import Precision
 from epizarr.predict.blocks import BY_MEMBER, Block, Job, predict_block
 from epizarr.predict.plan import Plan, plan_predictions
-from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES, Device
+from epizarr.predict.settings import MAX_TASK_BYTES, Device
 from epizarr.schema import PREDICTIONS
 from epizarr.train.checkpoint import run_name
 
@@ -60,7 +60,7 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
     tile_bins: int | None = None,
     overlap_bins: int | None = None,
     tile_phase_bins: int = 0,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     torch_threads: int = 1,
     precision: Precision = "float32",
     device: Device = "cpu",
@@ -119,7 +119,7 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
         Bins by which the tiles between a chromosome's first and last are moved to the left: two predictions with different phases
         tell how much is owed to where the tiles lie (``pipelines/seams.py``).
     batch_size
-        Most tiles that the core runs at once.
+        Most tiles that the core runs at once. Default: as many as have 9,600 bins, 48 of 200.
     torch_threads
         torch threads of a task; the values depend on it in the last bit. One is as fast as more where several tasks run.
     precision

@@ -13,12 +13,13 @@ from epizarr.nn import Epiphany, NetworkConfig, Precision, prediction_bytes
 Device = Literal["cpu", "cuda"]
 
 #: Bins of a task: whole chunks of the band, and enough tiles to fill a batch.
-BLOCK_BINS = 4 * BAND_ROWS
+BLOCK_BINS = 5 * BAND_ROWS
 #: Most bins that the trunk runs at once.
 TRUNK_BINS = 1000
-#: Tiles that the core runs at once, unless told.
-BATCH_SIZE = 32
-#: What one task may use unless told: the published 5-kb network needs about 2 GiB.
+#: Bins of the tiles that the core runs at once, unless told: enough for the speed of large matrix products, and all of a block's
+#: tiles of 200 bins.
+BATCH_BINS = 9600
+#: What one task may use unless told: the published 5-kb network needs 3.8 GiB.
 MAX_TASK_BYTES = 4 << 30
 #: Networks that a process keeps: tasks of two checkpoints may run side by side, and members of an ensemble follow each other in
 #: every block. Of an ensemble with more, networks are read again for each block.

@@ -34,7 +34,7 @@ from epizarr.io.store import (
 from epizarr.perturb import ChromTracks, Copy
 from epizarr.perturbed.locus import mean_and_total, plan_effects, read_stretch
 from epizarr.predict.plan import Plan
-from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES
+from epizarr.predict.settings import MAX_TASK_BYTES
 from epizarr.report.figures import figure_png
 from epizarr.report.screen_figures import screen_figure
 from epizarr.screen.block import Screen, ScreenTask, screen_block, screen_task_bytes, screen_tasks
@@ -65,7 +65,7 @@ def screen_contacts(
     out: StorePath | None = None,
     tile_bins: int | None = None,
     overlap_bins: int | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     torch_threads: int = 1,
     max_task_bytes: int = MAX_TASK_BYTES,
     report: str | Path | None = None,

@@ -16,7 +16,7 @@ from epizarr.io.ledger import Lease, work_folder
 from epizarr.io.store import group_attrs, open_prediction, remove_group, store_assembly, write_region
 from epizarr.nn import Epiphany
 from epizarr.predict import blocks, plan, predict_contacts, prediction_task_bytes, run
-from epizarr.predict.settings import BATCH_SIZE, MAX_TASK_BYTES
+from epizarr.predict.settings import BATCH_BINS, BLOCK_BINS, MAX_TASK_BYTES
 from epizarr.tiles import blend_weights, tile_starts
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.transforms import network_input
@@ -423,13 +423,17 @@ def test_prediction_task_bytes__bounds_what_a_task_allocates(store, checkpoint, 
 
     monkeypatch.setattr(run, "predict_block", traced)
     predict_contacts(store, checkpoint, cell_type="B", n_threads=1)
-    bound = prediction_task_bytes(NETWORK, tile_bins=50, overlap_bins=18, batch_size=32, block_bins=2048)
+    bound = prediction_task_bytes(NETWORK, tile_bins=50, overlap_bins=18, batch_size=BATCH_BINS // 50, block_bins=2048)
     assert len(peaks) == 4
     assert max(peaks) < bound
 
 
 def test_prediction_task_bytes__published_networks_fit_the_default():
-    settings = {"batch_size": BATCH_SIZE, "block_bins": 4096}
-    ten = prediction_task_bytes(Epiphany(NETWORK).config.published_10kb(), tile_bins=200, overlap_bins=75, **settings)
-    five = prediction_task_bytes(Epiphany(NETWORK).config.published_5kb(), tile_bins=400, overlap_bins=150, **settings)
+    network = Epiphany(NETWORK).config
+    ten, five = (
+        prediction_task_bytes(
+            published, tile_bins=tile, overlap_bins=3 * tile // 8, batch_size=BATCH_BINS // tile, block_bins=BLOCK_BINS
+        )
+        for published, tile in ((network.published_10kb(), 200), (network.published_5kb(), 400))
+    )
     assert ten < five < MAX_TASK_BYTES
