@@ -138,9 +138,8 @@ def compute(
     """Scores and seams of each tiling.
 
     Variables: ``pearson`` (tiling) of the trained network against the noise-free truth; ``seam`` (network, tiling, statistic,
-    diagonal), the statistics being the median and the 99.9th percentile, of the untrained network for tiles of the training
-    windows' length only; ``error`` (length, place), the squared error by place in a tile without overlap; coordinates
-    ``tile_bins``, ``overlap_bins`` and ``cost`` (tiling).
+    diagonal), the statistics being the median and the 99.9th percentile; ``error`` (length, place), the squared error by place
+    in a tile without overlap; coordinates ``tile_bins``, ``overlap_bins`` and ``cost`` (tiling).
     """
     real = ez.open_truth(truth)["contact"]
     extent = slice(*ez.grid_of(ez.open_contacts(store, CELL_TYPE, BINSIZE)).chrom_extent(chrom))
@@ -151,8 +150,6 @@ def compute(
     pearson, error = [], []
     for network, path in enumerate((checkpoint, forgetful(checkpoint, out.parent))):
         for index, tiling in enumerate(wanted):
-            if path is not checkpoint and tiling.tile_bins != trained.n_bins:
-                continue
             band, moved = (predict(store, path, out, tiling, phase, chrom) for phase in (0, tiling.phase_bins))
             seam[network, index] = seams(band, moved)
             if path is checkpoint:
@@ -188,15 +185,15 @@ def summary(results: xr.Dataset) -> pd.DataFrame:
 
 
 def plot(results: xr.Dataset) -> Figure:
-    """Error by place in the tile, and the seams along the diagonals for tiles of the training windows' length."""
+    """Error by place in the tile, and the seams along the diagonals for tiles of the default length."""
     figure = Figure(figsize=(11.0, 3.6), layout="constrained")
     places, *panels = figure.subplots(1, 3)
     for length, color in zip(results["length"].values, ("C0", "C1"), strict=True):
         places.plot(results["place"], results["error"].sel(length=length), color=color, label=f"{length} bins")
     places.set(xlabel="place in the tile", ylabel="squared error of log(1 + obs / exp)", title="SIMULATED, no overlap")
     places.legend(title="tile")
-    trained_length = results["length"].values[LENGTHS.index(1.0)]
-    chosen = results.isel(tiling=results["tile_bins"].values == trained_length)
+    shown_length = results["length"].values[LENGTHS.index(2.0)]
+    chosen = results.isel(tiling=results["tile_bins"].values == shown_length)
     for axes, network in zip(panels, results["network"].values, strict=True):
         for index, overlap in enumerate(chosen["overlap_bins"].values):
             for statistic, style in zip(results["statistic"].values, ("-", ":"), strict=True):
@@ -207,7 +204,7 @@ def plot(results: xr.Dataset) -> Figure:
             axes.axhline(100 * level, color="grey", linestyle=style, linewidth=0.8)
         axes.set_yscale("log")
         axes.set(xlabel="diagonal", ylabel="|difference| / sd, %", title=str(network))
-    panels[0].legend(title=f"overlap of {trained_length}", fontsize="small")
+    panels[0].legend(title=f"overlap of {shown_length}", fontsize="small")
     return figure
 
 

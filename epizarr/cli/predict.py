@@ -46,7 +46,7 @@ def command(
     without: WithoutOption = None,
     out: OutOption = None,
     tile_bins: Annotated[
-        int | None, typer.Option(help="Bins that the core sees at once.  \\[default: the training window]")
+        int | None, typer.Option(help="Bins that the core sees at once.  \\[default: two training windows]")
     ] = None,
     overlap_bins: Annotated[
         int | None, typer.Option(help="Bins shared by neighbouring tiles.  \\[default: 3/8 of a tile]")

@@ -166,6 +166,15 @@ class CoreShape:
         return None
 
     @property
+    def tile_windows(self) -> int:
+        """Length of a tile at prediction, unless told, over that of a training window.
+
+        Two were no worse than one where that was measured, and left smaller seams for the same work (``pipelines/seams.py``). A
+        transformer stays at the number of neighbours that it was trained on.
+        """
+        return 1 if self.core == "transformer" else 2
+
+    @property
     def _dilations(self) -> list[int]:
         return [2**layer for layer in range(self.n_layers)]
 

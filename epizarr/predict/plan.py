@@ -86,13 +86,13 @@ def plan_prediction(
     """
     members = members_of(checkpoints, mc_dropout)
     checkpoint = checkpoints[0]  # in all but weights and seed, the others are like it
+    network = checkpoint.network
     if by_member and len(members) == 1:
         raise ConfigError(
             "prediction: by_member keeps the map of each member, and there is one only (--ensemble, --mc-dropout)."
         )
-    tile = checkpoint.n_bins if tile_bins is None else tile_bins
+    tile = network.core_shape.tile_windows * checkpoint.n_bins if tile_bins is None else tile_bins
     overlap = 3 * tile // 8 if overlap_bins is None else overlap_bins
-    network = checkpoint.network
     batch = max(BATCH_BINS // max(tile, 1), 1) if batch_size is None else batch_size
     settings = Settings(tile, overlap, tile_phase_bins, batch, torch_threads, precision, device, BLOCK_BINS)
     n_kept = len(members) if by_member else 0

@@ -111,7 +111,7 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
     out
         Store to write to, made if it is not there. Default: ``store``.
     tile_bins
-        Bins that the core sees at once. Default: the length of the training windows.
+        Bins that the core sees at once. Default: twice the length of the training windows, of a transformer once.
     overlap_bins
         Bins shared by two neighbouring tiles, which are cross-faded, at most half a tile. Default: three eighths of a tile, 1.6
         times the work without; pipelines/README.md has the seams of others.
@@ -119,7 +119,7 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
         Bins by which the tiles between a chromosome's first and last are moved to the left: two predictions with different phases
         tell how much is owed to where the tiles lie (``pipelines/seams.py``).
     batch_size
-        Most tiles that the core runs at once. Default: as many as have 9,600 bins, 48 of 200.
+        Most tiles that the core runs at once. Default: as many as have 9,600 bins, 24 of 400.
     torch_threads
         torch threads of a task; the values depend on it in the last bit. One is as fast as more where several tasks run.
     precision

@@ -17,7 +17,7 @@ BLOCK_BINS = 5 * BAND_ROWS
 #: Most bins that the trunk runs at once.
 TRUNK_BINS = 1000
 #: Bins of the tiles that the core runs at once, unless told: enough for the speed of large matrix products, and all of a block's
-#: tiles of 200 bins.
+#: tiles.
 BATCH_BINS = 9600
 #: What one task may use unless told: the published 5-kb network needs 3.8 GiB.
 MAX_TASK_BYTES = 4 << 30

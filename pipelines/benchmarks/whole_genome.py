@@ -10,6 +10,7 @@ below 6 GB. Differences are those from float32 over the same tiles, over the sd 
 """
 
 import argparse
+import json
 import resource
 import tempfile
 import threading
@@ -98,20 +99,21 @@ def product_rate(n_threads: int, device: str) -> float:
     return n_threads * n_products * 2e-9 * n**3 / min(seconds() for _ in range(3))
 
 
-def operations(store: Path, checkpoint: Path, overlap_bins: int) -> float:
-    """GFLOP of trunk, core and layers for all tiles of the genome."""
-    from epizarr.io.store import store_assembly
+def operations(store: Path, checkpoint: Path, out: Path) -> float:
+    """GFLOP of trunk, core and layers for all tiles of the genome, laid as the prediction in ``out`` says."""
+    from epizarr.io.store import open_prediction, store_assembly
     from epizarr.nn import network_gflop
     from epizarr.tiles import tile_starts
     from epizarr.train.checkpoint import load_checkpoint
 
     card = load_checkpoint(checkpoint)
+    settings = json.loads(open_prediction(out, "T1", "random", BINSIZE).attrs["settings"])
     total = 0.0
     grid = store_assembly(store).bins(BINSIZE)
     for chrom in grid.assembly.chrom_names:
         lo, hi = grid.chrom_extent(chrom)
-        tile = min(card.n_bins, hi - lo)
-        core = network_gflop(card.network, tile, batch=len(tile_starts(hi - lo, card.n_bins, overlap_bins)))
+        tiles = tile_starts(hi - lo, settings["tile_bins"], settings["overlap_bins"])
+        core = network_gflop(card.network, min(settings["tile_bins"], hi - lo), batch=len(tiles))
         total += core.core + core.head + network_gflop(card.network, hi - lo).trunk
     return total
 
@@ -145,7 +147,7 @@ def main() -> None:
             settings = {**settings, "n_threads": options.threads, "device": options.device}
             found = in_a_process(run_way, store, checkpoint, out, settings)
             again = in_a_process(product_rate, options.threads, options.device)
-            gflop = in_a_process(operations, store, checkpoint, settings.get("overlap_bins", 75))
+            gflop = in_a_process(operations, store, checkpoint, out)
             lanes = options.threads if options.device == "cpu" else 1
             network, behind = found["network"] / lanes, found["wall"] - found["start"]
             ideal = gflop / max(rate, again)
