@@ -97,7 +97,7 @@ def _by_tiles(checkpoint: Path, chrom: str, *tiling: int) -> np.ndarray:
 def test_predict__equals_the_network_on_whole_tiles(store, checkpoint, chrom):
     predict_contacts(store, checkpoint, cell_type="B")
     lo, hi = GRID.chrom_extent(chrom)
-    np.testing.assert_allclose(_contact(store)[lo:hi], _by_tiles(checkpoint, chrom, 50, 18), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(_contact(store)[lo:hi], _by_tiles(checkpoint, chrom, 100, 37), rtol=1e-4, atol=1e-6)
 
 
 def test_predict__reaches_the_chromosome_ends_and_not_beyond(store, checkpoint):
@@ -285,8 +285,8 @@ def _with_chroms(checkpoint: Path, folder: Path, chrom_lengths: dict[str, int]) 
     "settings",
     [
         {"tile_bins": 0},
-        {"overlap_bins": 26},
-        {"tile_phase_bins": 32},
+        {"overlap_bins": 51},
+        {"tile_phase_bins": 63},
         {"batch_size": 0},
         {"torch_threads": 0},
         {"precision": "float16"},
@@ -423,7 +423,9 @@ def test_prediction_task_bytes__bounds_what_a_task_allocates(store, checkpoint, 
 
     monkeypatch.setattr(run, "predict_block", traced)
     predict_contacts(store, checkpoint, cell_type="B", n_threads=1)
-    bound = prediction_task_bytes(NETWORK, tile_bins=50, overlap_bins=18, batch_size=BATCH_BINS // 50, block_bins=2048)
+    bound = prediction_task_bytes(
+        NETWORK, tile_bins=100, overlap_bins=37, batch_size=BATCH_BINS // 100, block_bins=2048
+    )
     assert len(peaks) == 4
     assert max(peaks) < bound
 
@@ -434,6 +436,6 @@ def test_prediction_task_bytes__published_networks_fit_the_default():
         prediction_task_bytes(
             published, tile_bins=tile, overlap_bins=3 * tile // 8, batch_size=BATCH_BINS // tile, block_bins=BLOCK_BINS
         )
-        for published, tile in ((network.published_10kb(), 200), (network.published_5kb(), 400))
+        for published, tile in ((network.published_10kb(), 400), (network.published_5kb(), 800))
     )
     assert ten < five < MAX_TASK_BYTES
