@@ -20,7 +20,7 @@ PHASES = (
     "epizarr.io.store_write:finish_group",
     "epizarr.io.ledger:Ledger.clear",
 )
-N_UNIFORM = 12
+N_UNIFORM = 8
 
 
 @pytest.fixture(scope="module")
