@@ -1,6 +1,5 @@
 """Attributions of a small network: against finite differences, complete, local, the same again; and their group in a store."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -16,13 +15,11 @@ from epizarr.io.store import open_attribution, open_prediction
 from epizarr.nn import NetworkConfig, differentiable
 from epizarr.predict import predict_contacts
 from epizarr.train.checkpoint import load_checkpoint
-from tests._memory import peak_growth
 from tests._runs import (
     ASSEMBLY,
     BINSIZE,
     MIN_DIAGONAL,
     N_DIAGONALS,
-    NETWORK,
     TRACK_BINSIZE,
     blacklist,
     draw_signal,
@@ -185,28 +182,6 @@ def test_attribute_contacts__refuses(made, tmp_path):
     bound = attribution_task_bytes(load_checkpoint(checkpoint).network, n_tiles=1, tile_bins=40)
     with pytest.raises(MemoryBoundError, match="for the gradient"):
         attribute_contacts(store, checkpoint, targets=[TEXTS["pixel"]], max_task_bytes=bound // 4, **call)
-
-
-def attribute_boundaries(store: str, checkpoint: str, out: str, n: int) -> None:
-    """Integrated gradients of boundaries along chr1."""
-    targets = [f"boundary:chr1:{start}-{start + BINSIZE}" for start in np.linspace(10_000, 4_600_000, n).astype(int)]
-    tiles = {"tile_bins": 200, "overlap_bins": 50}
-    attribute_contacts(store, checkpoint, cell_type="B", targets=targets, out=out, n_threads=1, **tiles)
-
-
-@pytest.mark.slow
-def test_attribution_task_bytes__bounds_the_measured_memory_of_many_targets(made, tmp_path):
-    network = dataclasses.replace(NETWORK, hidden=256, conv_channels=(16, 16, 16, 8))
-    wide = write_checkpoint(tmp_path / "wide", network=network)
-    first = (str(made[0]), str(made[1]), str(tmp_path / "a.zarr"), 1)
-    bound = attribution_task_bytes(network, n_tiles=2, tile_bins=200)
-    grown = [
-        peak_growth(attribute_boundaries, first, (str(made[0]), str(wide), str(tmp_path / f"{n}.zarr"), n))
-        for n in (2, 8)
-    ]
-    assert bound / 4 < min(grown)
-    assert max(grown) < bound
-    assert max(grown) < 1.25 * min(grown)
 
 
 @pytest.mark.parametrize("core", ["conv", "dilated", "transformer"])
