@@ -37,6 +37,7 @@ _PRELOAD = [
     "epizarr.ingest.run",
     "epizarr.train.loop",
     "epizarr.predict",
+    "epizarr.screen",
     "epizarr.io.contacts",
     "epizarr.io.bigwig",
 ]

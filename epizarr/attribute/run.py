@@ -140,7 +140,8 @@ def attribute_contacts(
     max_task_bytes
         Memory that one task may need.
     report
-        Folder to write a figure of each of the first twelve targets to, ``attribution-000.png`` and so on.
+        Folder to write a figure of each of the first twelve targets to, ``attribution-000.png`` and so on. For these the raw
+        tracks of a chromosome are read, 4 bytes a track and track bin.
     client, n_threads, progress, overwrite, take_over
         As for :func:`epizarr.predict_contacts`.
 

@@ -8,12 +8,15 @@ from tests._runs import screen_in_small_blocks, write_checkpoint, write_store
 
 pytestmark = pytest.mark.fault
 
+#: Called once a task, when it is done.
+MARK = "epizarr.io.ledger:Ledger.mark"
 PHASES = (
     "os.replace",
     "epizarr.io.store_write:create_group",
     "epizarr.io.store_write:write_region",
+    "epizarr.nn.epiphany:Epiphany.moments",
     "epizarr.io.ledger:Ledger.save",
-    "epizarr.io.ledger:Ledger.mark",
+    MARK,
     "epizarr.io.store_write:finish_group",
     "epizarr.io.ledger:Ledger.clear",
 )
@@ -32,20 +35,33 @@ def whole(made, tmp_path_factory) -> tuple[dict[str, str], float, dict[str, int]
     out = tmp_path_factory.mktemp("whole") / "out.zarr"
     counted = run_child(screen_in_small_blocks, (*made, str(out)), count=PHASES)
     assert counted.exitcode == 0, counted.error
-    assert counted.counts["epizarr.io.ledger:Ledger.mark"] > 4
+    assert counted.counts[MARK] > 4
     return tree_digest(out), counted.seconds, counted.counts
 
 
 def test_screen__killed_uniformly_in_time(made, whole, tmp_path):
-    digest, seconds, _ = whole
-    n_killed = 0
-    for index, moment in enumerate(np.linspace(0.05, 0.9, N_UNIFORM) * seconds):
+    digest, seconds, counts = whole
+    n_middle = 0
+    # What comes before the first task takes a third of the time and more.
+    for index, moment in enumerate(np.linspace(0.3, 1.0, N_UNIFORM) * seconds):
         out = tmp_path / f"{index}.zarr"
-        n_killed += run_child(screen_in_small_blocks, (*made, str(out)), kill_at=float(moment)).was_killed
-        again = run_child(screen_in_small_blocks, (*made, str(out)))
+        run_child(screen_in_small_blocks, (*made, str(out)), kill_at=float(moment))
+        again = run_child(screen_in_small_blocks, (*made, str(out)), count=[MARK])
         assert again.exitcode == 0, again.error
+        n_middle += 0 < again.counts[MARK] < counts[MARK]
         assert tree_digest(out) == digest, f"killed after {moment:.3f} s"
-    assert n_killed
+    assert n_middle
+
+
+def test_screen__killed_between_tasks_repeats_none_that_is_done(made, whole, tmp_path):
+    digest, _, counts = whole
+    for n in evenly(counts[MARK], 4):
+        out = tmp_path / f"{n}.zarr"
+        assert run_child(screen_in_small_blocks, (*made, str(out)), kill_at=Phase(MARK, n, "after")).was_killed
+        again = run_child(screen_in_small_blocks, (*made, str(out)), count=[MARK])
+        assert again.exitcode == 0, again.error
+        assert again.counts[MARK] == counts[MARK] - n
+        assert tree_digest(out) == digest, f"killed after {n} tasks"
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
