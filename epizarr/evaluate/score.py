@@ -193,16 +193,24 @@ def evaluate_run(
     trained, source_notes, left_out = baseline_sources(store, prediction, of_first["cell_types"])
     maps = open_maps(store, cell_type, prediction, is_predicted=True, left_out=left_out)
     given: list[Section] = [Loops(*read_loops(loops, maps.assembly))] if loops is not None else []
+    sources = [open_maps(store, name, prediction, left_out=left_out) for name in trained]
+    replicates, no_ceiling = find_replicates(maps)
     others = [open_maps(store, other_cell_type, prediction, left_out=left_out)] if other_cell_type else []
     for other in others:
         of_other = [
             (name, home, group_path("predictions", other.cell_type, maps.binsize, r))
             for name, r in zip(names, runs, strict=True)
         ]
-        given.append(Specificity(other, tuple(each for each in of_other if has_group(home, each[2]))))
+        given.append(
+            Specificity(
+                other,
+                tuple(each for each in of_other if has_group(home, each[2])),
+                tuple(source for source in sources if source.cell_type != cell_type),
+                (replicates, find_replicates(other)[0]),
+            )
+        )
     chosen = choose_sections(sections, given)
     scored = _regions(maps, regions, trained_on[0])
-    sources = [open_maps(store, name, prediction, left_out=left_out) for name in trained]
     truths = find_truths(truth)
     truth_attrs = [check_truth(Path(path), maps) for _, path in truths]
     group = group_path("evaluations", cell_type, maps.binsize, group_name(runs))
@@ -227,7 +235,6 @@ def evaluate_run(
         plan, cells = plan_intervals(maps, scored)
         blocks, wholes = region_rows(maps.grid, scored), whole_regions(maps.grid, scored)
         fitted = {name: fit_tasks(sources, of_split) for name, of_split in splits.items()}
-        replicates, no_ceiling = find_replicates(maps)
         references = References(truths, replicates)
         n_passes = _n_passes(blocks, maps.n_diagonals, len(references.keys) + len(runs))
         n_tasks = sum(map(len, fitted.values())) + len(blocks) * (n_passes + bool(references.keys))

@@ -1,7 +1,7 @@
 """The parts of a report that show the sections of an evaluation: definition, table and curves of each."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,12 @@ from epizarr.report.evaluation_figures import line_styles, lines_figure, peaks_f
 from epizarr.report.figures import figure_png
 from epizarr.report.html import Picture, Section, Table, format_score
 
+#: Names of what is no predictor, in figures and tables of specificity.
+_DIFFERENCE_CEILING, _COPIED, _MEAN_MAP = "ceiling of the difference", "copied map", "training cells' mean"
+#: Panel of the correlations of two cell types' insulation.
+_AGREEMENT = "Insulation of both cell types, r predicted"
+#: Rows of a table of regions.
+_N_REGIONS = 10
 _CALLERS = {"insulation": "Insulation", "topdom": "TopDom", "separation": "TAD separation"}
 
 
@@ -196,10 +202,73 @@ def _submatrices(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
 
 
 def _specificity(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
-    kinds = ("skill", "identified", "mean_difference")
+    names = _predictors(scores)
+    kinds = ("skill", "skill_over_mean", "identified", "mean_difference")
     columns = [scores[f"specificity_{kind}"].values for kind in kinds]
-    header = ["predictor", "skill over copying", "identified", "difference, Pearson"]
-    return [_table(scores, "", header, _rows(_predictors(scores), columns, [3] * 3))], []
+    header = ["predictor", "skill over copying", "over training cells' mean", "identified", "difference, Pearson"]
+    ceiling = float(scores["specificity_mean_ceiling"])
+    note = f"Replicate ceiling of the difference: {format_score(ceiling)}."
+    tables = [_table(scores, "", header, _rows(names, columns, [3] * 4), note)]
+    panels: dict[str, Any] = {}
+    by_distance = dict(zip(names, scores["specificity_difference"].values, strict=True))
+    by_distance |= {_DIFFERENCE_CEILING: scores["specificity_ceiling"].values}
+    if not all(np.isnan(values).all() for values in by_distance.values()):
+        panels["Difference of the cell types, Pearson"] = (
+            scores["distance"].values / 1e6,
+            by_distance,
+            "distance (Mb)",
+        )
+    if "specificity_rank" in scores:
+        true = scores["specificity_true_difference"].values
+        order = np.argsort(scores["specificity_rank"].values)[: int((~np.isnan(true)).sum())]
+        maps = {_COPIED: true, _MEAN_MAP: scores["specificity_error_of_mean"].values}
+        maps |= dict(zip(names, scores["specificity_error"].values, strict=True))
+        tables.append(_ranked_regions(scores, maps, order))
+        errors = {
+            name: values[order] for name, values in maps.items() if name in (_COPIED, _MEAN_MAP, *run_names(scores))
+        }
+        panels["Squared error by region"] = (np.arange(1, len(order) + 1), errors, "rank by true difference")
+        of_truth = scores["specificity_true_insulation"].values
+        insulation = {
+            name: np.stack([of_truth, values])
+            for name, values in zip(names, scores["specificity_insulation"].values, strict=True)
+            if not np.isnan(values).all()
+        }
+        if insulation:
+            panels[_AGREEMENT] = (of_truth, insulation, "r measured")
+    caption = "What sets the cell types apart: by distance, errors in each 2-Mb stretch, and the correlation of their insulation."
+    extra = (_DIFFERENCE_CEILING, _COPIED, _MEAN_MAP)
+    styles = line_styles([*names, *extra], run_names(scores))
+    return tables, [Picture(figure_png(lines_figure(panels, styles, points=[_AGREEMENT])), caption)] if panels else []
+
+
+def _ranked_regions(scores: xr.Dataset, errors: Mapping[str, np.ndarray], order: np.ndarray) -> Table:
+    """The 2-Mb stretches that differ most in truth; those with the smallest difference are in the CSV file."""
+    runs = run_names(scores)
+    shown = {name: values for name, values in errors.items() if not np.isnan(values[order]).all()}
+    nearer = dict(zip(_predictors(scores), scores["specificity_nearer_own"].values, strict=True))
+    said = {1.0: "yes", 0.0: "no", 0.5: "tie"}
+    places = scores["submatrix"].values
+    return Table(
+        "Regions by true difference",
+        [
+            "region",
+            "true difference = error of copying",
+            *(n for n in shown if n != _COPIED),
+            *(f"{r}: identified" for r in runs),
+        ],
+        [
+            [
+                str(places[i]),
+                *(format_score(float(v[i]), 4) for v in shown.values()),
+                *(said.get(nearer[r][i], "n/a") for r in runs),
+            ]
+            for i in order[:_N_REGIONS]
+        ],
+        f"The {min(_N_REGIONS, len(order))} of {len(order):,} 2-Mb stretches that differ most in truth; all are in the "
+        "CSV file. Columns: mean squared error of each map, after the target's transform. Identified: nearer to the measured map "
+        "of its own cell type than to the other's.",
+    )
 
 
 _PARTS: dict[str, Callable[[xr.Dataset], tuple[list[Table], list[Picture]]]] = {

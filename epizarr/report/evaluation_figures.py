@@ -102,6 +102,7 @@ def lines_figure(
     styles: Mapping[str, Mapping[str, Any]],
     *,
     same: Mapping[str, float] | None = None,
+    points: Sequence[str] = (),
 ) -> Figure:
     """Draw panels of lines side by side, three a row.
 
@@ -113,6 +114,8 @@ def lines_figure(
         From :func:`line_styles`.
     same
         Height of a grey line across a panel, by title: what chance gives.
+    points
+        Titles of panels of points that are not joined and lie beside a grey line of equal values.
     """
     from matplotlib.figure import Figure
 
@@ -124,8 +127,12 @@ def lines_figure(
         for name, values in lines.items():
             at, y = (values[0], values[1]) if values.ndim == 2 else (x, values)
             if not np.isnan(y).all():
-                marker = "o" if len(y) <= 8 else ""
-                (handles[name],) = axis.plot(at, y, marker=marker, markersize=4, **styles[name])
+                style = {**styles[name], "linestyle": "", "markersize": 3} if title in points else styles[name]
+                style = {"marker": "o" if len(y) <= 8 or title in points else "", "markersize": 4, **style}
+                (line,) = axis.plot(at, y, **style)
+                handles.setdefault(name, line)
+        if title in points:
+            axis.axline((0, 0), slope=1, color="#9aa3ad", linewidth=1, zorder=1)
         if same and title in same:
             handles["chance"] = axis.axhline(same[title], color="#9aa3ad", linewidth=2, zorder=1)
         _dress(axis, title, label)

@@ -3,6 +3,7 @@
 from epizarr.schema.declare import DIAGONALS, Group, Variable
 
 _BY_WINDOW, _BY_CRITERION = ("predictor", "window"), ("predictor", "criterion")
+_BY_SUBMATRIX = ("predictor", "submatrix")
 
 
 def _of_callers(
@@ -106,6 +107,7 @@ _SECTION_VARIABLES = (
         Variable(f"specificity_{score}", dims, "f8", what)
         for score, dims, what in (
             ("skill", ("predictor",), "1 - MSE / MSE of copying the other cell type's map"),
+            ("skill_over_mean", ("predictor",), "1 - MSE / MSE of the mean map of the other training cell types"),
             (
                 "identified",
                 ("predictor",),
@@ -113,6 +115,27 @@ _SECTION_VARIABLES = (
             ),
             ("difference", ("predictor", "diagonal"), "Pearson of predicted and observed difference of the cell types"),
             ("mean_difference", ("predictor",), "mean of difference over distances"),
+            (
+                "ceiling",
+                ("diagonal",),
+                "what the noise-free difference would score, from replicates of both cell types",
+            ),
+            ("mean_ceiling", (), "mean of ceiling over distances"),
+            ("rank", ("submatrix",), "rank of a stretch by true_difference, 1 for the largest"),
+            (
+                "true_difference",
+                ("submatrix",),
+                "mean squared difference of the measured maps, transformed: the error of copying the other cell type's",
+            ),
+            ("error_of_mean", ("submatrix",), "mean squared error of the mean map of the other training cell types"),
+            ("error", _BY_SUBMATRIX, "mean squared error on the pixels that both cell types have, transformed"),
+            (
+                "nearer_own",
+                _BY_SUBMATRIX,
+                "1 where nearer to the own cell type's map than to the other's, else 0; tie 0.5",
+            ),
+            ("true_insulation", ("submatrix",), "Pearson of the insulation of the two cell types, measured"),
+            ("insulation", _BY_SUBMATRIX, "Pearson of the insulation of the two cell types, predicted"),
         )
     ),
 )
