@@ -22,14 +22,20 @@ _N_REGIONS = 10
 _CALLERS = {"insulation": "Insulation", "topdom": "TopDom", "separation": "TAD separation"}
 
 
-def section_parts(scores: xr.Dataset, command: str) -> list[Section]:
-    """Parts of the sections that have values, in order, each with the ``command`` that gives its numbers again."""
+def section_parts(
+    scores: xr.Dataset, command: str, more: Mapping[str, Sequence[Picture]] | None = None
+) -> list[Section]:
+    """Parts of the sections that have values, in order, each with the ``command`` that gives its numbers again.
+
+    ``more`` has pictures of some sections, by name, which are not drawn from the scores alone.
+    """
     definitions = json.loads(scores.attrs.get("definitions", "{}"))
     parts = []
     for name, definition in definitions.items():
         if not any(str(variable).startswith(f"{name}_") for variable in scores.data_vars):
             continue
         tables, pictures = _PARTS[name](scores) if name in _PARTS else ([], [])
+        pictures = [*pictures, *(more or {}).get(name, ())]
         title = SECTIONS[name].title if name in SECTIONS else Specificity.title
         again = f"Again: {command} --sections {name}"
         parts.append(Section(title, [definition], tables, pictures, note=again))
@@ -221,12 +227,11 @@ def _specificity(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
     if "specificity_rank" in scores:
         true = scores["specificity_true_difference"].values
         order = np.argsort(scores["specificity_rank"].values)[: int((~np.isnan(true)).sum())]
+        by_name = dict(zip(names, scores["specificity_error"].values, strict=True))
         maps = {_COPIED: true, _MEAN_MAP: scores["specificity_error_of_mean"].values}
-        maps |= dict(zip(names, scores["specificity_error"].values, strict=True))
+        maps |= {run: by_name[run] for run in run_names(scores)}
         tables.append(_ranked_regions(scores, maps, order))
-        errors = {
-            name: values[order] for name, values in maps.items() if name in (_COPIED, _MEAN_MAP, *run_names(scores))
-        }
+        errors = {name: values[order] for name, values in maps.items()}
         panels["Squared error by region"] = (np.arange(1, len(order) + 1), errors, "rank by true difference")
         of_truth = scores["specificity_true_insulation"].values
         insulation = {
