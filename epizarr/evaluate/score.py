@@ -52,6 +52,7 @@ from epizarr.evaluate.maps import (
 from epizarr.evaluate.notes import PREDICTION, data_notes, pixel_notes, run_notes, seen_notes
 from epizarr.evaluate.sections import (
     Loops,
+    Realism,
     Section,
     SectionTask,
     Specificity,
@@ -148,7 +149,8 @@ def evaluate_run(
         the noise ceiling. The folder ``OUT/<cell type>`` gives the track ceiling too, if it has ``truth_given_tracks.zarr``.
     sections
         Names of the sections to compute besides the correlations (:data:`epizarr.evaluate.sections.SECTIONS`). Default: all
-        that apply; attribute ``not_scored`` says why the others do not.
+        that apply; attribute ``not_scored`` says why the others do not. ``realism`` trains classifiers and is computed only if
+        it is named: in this process, 100 bytes a pixel of the regions.
     loops
         BEDPE file of loops that count as true ones. Default: those called in the observed map.
     other_cell_type
@@ -209,8 +211,12 @@ def evaluate_run(
                 (replicates, find_replicates(other)[0]),
             )
         )
-    chosen = choose_sections(sections, given)
     scored = _regions(maps, regions, trained_on[0])
+    if "realism" in (sections or ()):
+        of_runs = tuple(zip(names, runs, strict=True))
+        texts, folder = tuple(map(str, scored)), None if truth is None else str(truth)
+        given.append(Realism(store, home, cell_type, maps.binsize, of_runs, texts, folder))
+    chosen = choose_sections(sections, given)
     truths = find_truths(truth)
     truth_attrs = [check_truth(Path(path), maps) for _, path in truths]
     group = group_path("evaluations", cell_type, maps.binsize, group_name(runs))

@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 
 from epizarr.evaluate.headlines import run_names
-from epizarr.evaluate.sections import SECTIONS, Specificity
+from epizarr.evaluate.sections import SECTION_TITLES
 from epizarr.report.evaluation_figures import line_styles, lines_figure, peaks_figure
 from epizarr.report.figures import figure_png
-from epizarr.report.html import Picture, Section, Table, format_score
+from epizarr.report.html import Picture, Section, Table, format_interval, format_score
 
 #: Names of what is no predictor, in figures and tables of specificity.
 _DIFFERENCE_CEILING, _COPIED, _MEAN_MAP = "ceiling of the difference", "copied map", "training cells' mean"
@@ -36,9 +36,8 @@ def section_parts(
             continue
         tables, pictures = _PARTS[name](scores) if name in _PARTS else ([], [])
         pictures = [*pictures, *(more or {}).get(name, ())]
-        title = SECTIONS[name].title if name in SECTIONS else Specificity.title
         again = f"Again: {command} --sections {name}"
-        parts.append(Section(title, [definition], tables, pictures, note=again))
+        parts.append(Section(SECTION_TITLES[name], [definition], tables, pictures, note=again))
     return parts
 
 
@@ -276,6 +275,33 @@ def _ranked_regions(scores: xr.Dataset, errors: Mapping[str, np.ndarray], order:
     )
 
 
+def _realism(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
+    names = [str(name) for name in scores["realism_map"].values]
+    low, high = scores["realism_auc_low"].values, scores["realism_auc_high"].values
+    kinds = {"auc": 3, "accuracy": 3, "frechet": 2, "mse": 4, "mean_pearson": 3}
+    rows = _rows(names, [scores[f"realism_{kind}"].values for kind in kinds], list(kinds.values()))
+    within = {n: format_interval(float(a), float(b)) for n, a, b in zip(names, low, high, strict=True)}
+    rows = [[name, auc + (f" ({within[name]})" if within[name] else ""), *rest] for name, auc, *rest in rows]
+    about = [f"{name}: {text}." for name, text in zip(names, scores["realism_about"].values, strict=True) if text]
+    header = ["map", "classifier, ROC", "accuracy", "Fréchet", "MSE", "Pearson"]
+    table = _table(scores, "", header, rows, " ".join([*about, "ROC and accuracy: 0.5 cannot be told from measured."]))
+    panels: dict[str, Any] = {}
+    spread = dict(zip(names, scores["realism_sd_ratio"].values, strict=True))
+    panels["Spread / measured"] = (scores["distance"].values / 1e6, spread, "distance (Mb)")
+    if "realism_power" in scores:
+        ratio = (scores["realism_power"] / scores["realism_reference_power"]).values
+        for index in sorted({0, scores.sizes["power_range"] - 1}):
+            reach = str(scores["power_range"].values[index])
+            lines = dict(zip(names, ratio[:, index], strict=True))
+            panels[f"Power / measured, {reach}"] = (scores["frequency"].values, lines, "cycles / bin")
+    figure = lines_figure(
+        panels, line_styles(names, run_names(scores)), same=dict.fromkeys(panels, 1.0), level="as measured"
+    )
+    return [table], [
+        Picture(figure_png(figure), "Spread and power of detail over those of the measured map; 1 is equal.")
+    ]
+
+
 _PARTS: dict[str, Callable[[xr.Dataset], tuple[list[Table], list[Picture]]]] = {
     "published": _published,
     "domains": _domains,
@@ -284,4 +310,5 @@ _PARTS: dict[str, Callable[[xr.Dataset], tuple[list[Table], list[Picture]]]] = {
     "similarity": _similarity,
     "submatrices": _submatrices,
     "specificity": _specificity,
+    "realism": _realism,
 }

@@ -110,6 +110,7 @@ def lines_figure(
     styles: Mapping[str, Mapping[str, Any]],
     *,
     same: Mapping[str, float] | None = None,
+    level: str = "chance",
     points: Sequence[str] = (),
 ) -> Figure:
     """Draw panels of lines side by side, three a row.
@@ -121,7 +122,9 @@ def lines_figure(
     styles
         From :func:`line_styles`.
     same
-        Height of a grey line across a panel, by title: what chance gives.
+        Height of a grey line across a panel, by title.
+    level
+        What that line is.
     points
         Titles of panels of points that are not joined and lie beside a grey line of equal values.
     """
@@ -142,9 +145,9 @@ def lines_figure(
         if title in points:
             axis.axline((0, 0), slope=1, color="#9aa3ad", linewidth=1, zorder=1)
         if same and title in same:
-            handles["chance"] = axis.axhline(same[title], color="#9aa3ad", linewidth=2, zorder=1)
+            handles[level] = axis.axhline(same[title], color="#9aa3ad", linewidth=2, zorder=1)
         _dress(axis, title, label)
-    order = [name for name in (*styles, "chance") if name in handles]
+    order = [name for name in (*styles, level) if name in handles]
     figure.legend([handles[n] for n in order], order, loc="lower center", ncols=5, frameon=False, fontsize=9)
     figure.tight_layout(rect=(0, 0.5 / (3.0 * n_rows + 0.5), 1, 1))
     return figure
@@ -213,7 +216,7 @@ def outcome_figure(window: MapWindow) -> Figure:
     inches = 1.75
     height = (inches + 0.12) * len(window.maps) + 1.15
     figure = Figure(figsize=(10.0, height), dpi=_DPI)
-    axes = figure.subplots(len(window.maps), 1, squeeze=False)[:, 0]
+    axes = list(figure.subplots(len(window.maps), 1, squeeze=False)[:, 0])
     colours = ["#ffffff", *(colour for _, colour in _OUTCOMES.values())]
     cmap = ListedColormap(colours).with_extremes(bad=MISSING_COLOUR)
     norm = BoundaryNorm(np.arange(-0.5, len(_OUTCOMES) + 1), cmap.N)

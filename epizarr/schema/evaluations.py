@@ -138,6 +138,31 @@ _SECTION_VARIABLES = (
             ("insulation", _BY_SUBMATRIX, "Pearson of the insulation of the two cell types, predicted"),
         )
     ),
+    Variable("realism_map", ("realism_map",), "O", "replicate, predictors that are runs, and synthetic maps", ""),
+    Variable("realism_about", ("realism_map",), "O", "where the replicate comes from; empty for the other maps", ""),
+    Variable("power_range", ("power_range",), "O", "distances of the squares whose power is compared", ""),
+    Variable("frequency", ("frequency",), "f8", "spatial frequency of detail", "cycles/bin"),
+    *(
+        Variable(
+            f"realism_{score}", ("realism_map", *dims), "f8", what, nan_means="undefined, or no regions to train on"
+        )
+        for score, dims, what in (
+            ("accuracy", (), "accuracy of a fresh classifier that tells the map from the measured one, 0.5 is chance"),
+            ("auc", (), "area under the ROC curve of that classifier, 0.5 is chance"),
+            *(
+                (f"{score}_{side}", (), f"{end} end of the 95 % confidence interval of {score}")
+                for score in ("accuracy", "auc")
+                for side, end in (("low", "lower"), ("high", "upper"))
+            ),
+            ("frechet", (), "Fréchet distance of fixed features of windows"),
+            ("n_windows", (), "windows of the Fréchet distance"),
+            ("mse", (), "mean squared error against what the map is compared with, transformed"),
+            ("mean_pearson", (), "mean Pearson by distance with what the map is compared with"),
+            ("sd_ratio", ("diagonal",), "standard deviation at one distance over that of the measured map"),
+            ("power", ("power_range", "frequency"), "mean power of detail, transformed"),
+            ("reference_power", ("power_range", "frequency"), "the same of the measured map"),
+        )
+    ),
 )
 # The dim is not called "method": xarray's ``sel(method="prediction")`` would be read as a way to look up coordinates.
 EVALUATIONS = Group(

@@ -132,8 +132,8 @@ class Specificity:
         def agreement(contacts: np.ndarray, of_other: np.ndarray) -> np.ndarray:
             """Correlation of the insulation of both cell types, each on its own measured pixels."""
             shown = np.where(np.isnan(linear), np.nan, np.maximum(of_other, 0))
-            scores = [submatrix_insulation(band, region.binsize) for band in (contacts, shown)]
-            return insulation_agreement(*scores, *stretches)
+            first, second = (submatrix_insulation(band, region.binsize) for band in (contacts, shown))
+            return insulation_agreement(first, second, *stretches)
 
         nothing = np.full(len(copied.lo), np.nan)
         predictions = {name: (home, group) for name, home, group in self.predictions}
