@@ -209,8 +209,9 @@ def write_prediction(
     grid: BinGrid | None = None,
     target: str = "ice",
     transform: str = "{}",
+    trained: tuple[str, ...] = ("A",),
 ) -> Path:
-    """Write a prediction's group as if a model trained on cell type A had made it; ``transform`` is JSON."""
+    """Write a prediction's group as if a model trained on some cell types had made it; ``transform`` is JSON."""
     grid = grid or ASSEMBLY.bins(BINSIZE)
     group = group_path("predictions", cell_type, grid.binsize, run)
     said = {
@@ -221,7 +222,7 @@ def write_prediction(
         "track_binsize": TRACK_BINSIZE,
         "track_transforms": "[]",
         "min_diagonal": MIN_DIAGONAL,
-        "trained_on": json.dumps({"cell_types": ["A"], "splits": SPLITS}),
+        "trained_on": json.dumps({"cell_types": list(trained), "splits": SPLITS}),
         "regions": "[]",
         "settings": "{}",
         "epizarr_version": __version__,

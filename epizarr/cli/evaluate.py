@@ -43,7 +43,8 @@ def command(
         str | None,
         typer.Option(
             help="What to score besides the correlations, comma-separated: published, domains, interactions, loops, similarity, "
-            "submatrices.  \\[default: all that apply]"
+            "submatrices, specificity (--other-cell-type), realism (trains classifiers).  "
+            "\\[default: all that apply but realism]"
         ),
     ] = None,
     loops: Annotated[

@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,11 +20,12 @@ from epizarr.evaluate.maps import (
     compared_inputs,
     open_maps,
     read_truth,
-    region_rows,
 )
 from epizarr.evaluate.notes import PREDICTION
+from epizarr.evaluate.outcome_maps import outcome_pictures
 from epizarr.evaluate.score import group_name
 from epizarr.evaluate.section_parts import section_parts
+from epizarr.evaluate.windows import N_WINDOWS, WINDOW_BP, Window, pick_windows
 from epizarr.genome import Region
 from epizarr.io.files import replace_file
 from epizarr.io.group_choice import find_prediction
@@ -44,20 +44,8 @@ from epizarr.report.figures import (
 from epizarr.report.html import Page, Picture, Section, Table, format_interval, format_score, render_page
 from epizarr.transforms import Transform
 
-#: Width of a drawn window, and how many there are at most.
-WINDOW_BP, N_WINDOWS = 5_000_000, 4
 #: Rows of the table of scores by distance.
 _N_DISTANCES = 10
-
-
-@dataclass(frozen=True)
-class Window:
-    """Bins ``[lo, hi)`` to draw, of a region ``[first, end)`` (bin ids)."""
-
-    lo: int
-    hi: int
-    first: int
-    end: int
 
 
 def write_report(
@@ -81,7 +69,7 @@ def write_report(
     path
         HTML file to write, replaced if it is there.
     n_windows, window_bp
-        Maps to draw, see :func:`pick_windows`.
+        Maps to draw, see :func:`epizarr.evaluate.windows.pick_windows`.
 
     Returns
     -------
@@ -122,7 +110,7 @@ def write_report(
     sections = [
         _score_section(scores, regions),
         _distance_section(scores),
-        *section_parts(scores, command),
+        *section_parts(scores, command, {"interactions": outcome_pictures(maps, windows, home, groups, scores)}),
         *_absent_section(scores),
         Section(
             "Maps",
@@ -147,40 +135,6 @@ def write_report(
     target = Path(path)
     replace_file(target, render_page(page).encode())
     return target
-
-
-def pick_windows(maps: Maps, regions: Sequence[Region], n_windows: int, window_bp: int) -> list[Window]:
-    """Choose windows by rule: their middles are evenly spaced over the good bins of the regions, strung together.
-
-    Parameters
-    ----------
-    maps
-        For the grid and the bad bins.
-    regions
-        Regions to draw from.
-    n_windows
-        At most so many; fewer where the good bins do not fill that many.
-    window_bp
-        Width; a shorter region is one window.
-
-    Returns
-    -------
-    Windows in order, without repeats.
-    """
-    good = [
-        rows.lo + np.flatnonzero(maps.good_bins(rows)[: rows.hi - rows.lo]) for rows in region_rows(maps.grid, regions)
-    ]
-    bins = np.concatenate(good)
-    extents = [maps.grid.region_extent(region, "contained") for region in regions]
-    width = max(window_bp // maps.binsize, 1)
-    wanted = max(1, min(n_windows, len(bins) // width)) if len(bins) else 0
-    chosen = set()
-    for index in range(wanted):
-        middle = int(bins[int((index + 0.5) / wanted * len(bins))])
-        first, end = next((a, b) for a, b in extents if a <= middle < b)
-        lo = max(min(middle - width // 2, end - width), first)
-        chosen.add((lo, min(lo + width, end), first, end))
-    return [Window(*place) for place in sorted(chosen)]
 
 
 def _lead_picture(scores: xr.Dataset) -> Picture:

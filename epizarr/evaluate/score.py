@@ -52,6 +52,7 @@ from epizarr.evaluate.maps import (
 from epizarr.evaluate.notes import PREDICTION, data_notes, pixel_notes, run_notes, seen_notes
 from epizarr.evaluate.sections import (
     Loops,
+    Realism,
     Section,
     SectionTask,
     Specificity,
@@ -148,7 +149,8 @@ def evaluate_run(
         the noise ceiling. The folder ``OUT/<cell type>`` gives the track ceiling too, if it has ``truth_given_tracks.zarr``.
     sections
         Names of the sections to compute besides the correlations (:data:`epizarr.evaluate.sections.SECTIONS`). Default: all
-        that apply; attribute ``not_scored`` says why the others do not.
+        that apply; attribute ``not_scored`` says why the others do not. ``realism`` trains classifiers and is computed only if
+        it is named: in this process, 100 bytes a pixel of the regions.
     loops
         BEDPE file of loops that count as true ones. Default: those called in the observed map.
     other_cell_type
@@ -193,16 +195,28 @@ def evaluate_run(
     trained, source_notes, left_out = baseline_sources(store, prediction, of_first["cell_types"])
     maps = open_maps(store, cell_type, prediction, is_predicted=True, left_out=left_out)
     given: list[Section] = [Loops(*read_loops(loops, maps.assembly))] if loops is not None else []
+    sources = [open_maps(store, name, prediction, left_out=left_out) for name in trained]
+    replicates, no_ceiling = find_replicates(maps)
     others = [open_maps(store, other_cell_type, prediction, left_out=left_out)] if other_cell_type else []
     for other in others:
         of_other = [
             (name, home, group_path("predictions", other.cell_type, maps.binsize, r))
             for name, r in zip(names, runs, strict=True)
         ]
-        given.append(Specificity(other, tuple(each for each in of_other if has_group(home, each[2]))))
-    chosen = choose_sections(sections, given)
+        given.append(
+            Specificity(
+                other,
+                tuple(each for each in of_other if has_group(home, each[2])),
+                tuple(source for source in sources if source.cell_type != cell_type),
+                (replicates, find_replicates(other)[0]),
+            )
+        )
     scored = _regions(maps, regions, trained_on[0])
-    sources = [open_maps(store, name, prediction, left_out=left_out) for name in trained]
+    if "realism" in (sections or ()):
+        of_runs = tuple(zip(names, runs, strict=True))
+        texts, folder = tuple(map(str, scored)), None if truth is None else str(truth)
+        given.append(Realism(store, home, cell_type, maps.binsize, of_runs, texts, folder))
+    chosen = choose_sections(sections, given)
     truths = find_truths(truth)
     truth_attrs = [check_truth(Path(path), maps) for _, path in truths]
     group = group_path("evaluations", cell_type, maps.binsize, group_name(runs))
@@ -227,7 +241,6 @@ def evaluate_run(
         plan, cells = plan_intervals(maps, scored)
         blocks, wholes = region_rows(maps.grid, scored), whole_regions(maps.grid, scored)
         fitted = {name: fit_tasks(sources, of_split) for name, of_split in splits.items()}
-        replicates, no_ceiling = find_replicates(maps)
         references = References(truths, replicates)
         n_passes = _n_passes(blocks, maps.n_diagonals, len(references.keys) + len(runs))
         n_tasks = sum(map(len, fitted.values())) + len(blocks) * (n_passes + bool(references.keys))

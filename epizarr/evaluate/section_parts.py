@@ -1,32 +1,43 @@
 """The parts of a report that show the sections of an evaluation: definition, table and curves of each."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from epizarr.evaluate.headlines import run_names
-from epizarr.evaluate.sections import SECTIONS, Specificity
+from epizarr.evaluate.sections import SECTION_TITLES
 from epizarr.report.evaluation_figures import line_styles, lines_figure, peaks_figure
 from epizarr.report.figures import figure_png
-from epizarr.report.html import Picture, Section, Table, format_score
+from epizarr.report.html import Picture, Section, Table, format_interval, format_score
 
+#: Names of what is no predictor, in figures and tables of specificity.
+_DIFFERENCE_CEILING, _COPIED, _MEAN_MAP = "ceiling of the difference", "copied map", "training cells' mean"
+#: Panel of the correlations of two cell types' insulation.
+_AGREEMENT = "Insulation of both cell types, r predicted"
+#: Rows of a table of regions.
+_N_REGIONS = 10
 _CALLERS = {"insulation": "Insulation", "topdom": "TopDom", "separation": "TAD separation"}
 
 
-def section_parts(scores: xr.Dataset, command: str) -> list[Section]:
-    """Parts of the sections that have values, in order, each with the ``command`` that gives its numbers again."""
+def section_parts(
+    scores: xr.Dataset, command: str, more: Mapping[str, Sequence[Picture]] | None = None
+) -> list[Section]:
+    """Parts of the sections that have values, in order, each with the ``command`` that gives its numbers again.
+
+    ``more`` has pictures of some sections, by name, which are not drawn from the scores alone.
+    """
     definitions = json.loads(scores.attrs.get("definitions", "{}"))
     parts = []
     for name, definition in definitions.items():
         if not any(str(variable).startswith(f"{name}_") for variable in scores.data_vars):
             continue
         tables, pictures = _PARTS[name](scores) if name in _PARTS else ([], [])
-        title = SECTIONS[name].title if name in SECTIONS else Specificity.title
+        pictures = [*pictures, *(more or {}).get(name, ())]
         again = f"Again: {command} --sections {name}"
-        parts.append(Section(title, [definition], tables, pictures, note=again))
+        parts.append(Section(SECTION_TITLES[name], [definition], tables, pictures, note=again))
     return parts
 
 
@@ -196,10 +207,99 @@ def _submatrices(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
 
 
 def _specificity(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
-    kinds = ("skill", "identified", "mean_difference")
+    names = _predictors(scores)
+    kinds = ("skill", "skill_over_mean", "identified", "mean_difference")
     columns = [scores[f"specificity_{kind}"].values for kind in kinds]
-    header = ["predictor", "skill over copying", "identified", "difference, Pearson"]
-    return [_table(scores, "", header, _rows(_predictors(scores), columns, [3] * 3))], []
+    header = ["predictor", "skill over copying", "over training cells' mean", "identified", "difference, Pearson"]
+    ceiling = float(scores["specificity_mean_ceiling"])
+    note = f"Replicate ceiling of the difference: {format_score(ceiling)}."
+    tables = [_table(scores, "", header, _rows(names, columns, [3] * 4), note)]
+    panels: dict[str, Any] = {}
+    by_distance = dict(zip(names, scores["specificity_difference"].values, strict=True))
+    by_distance |= {_DIFFERENCE_CEILING: scores["specificity_ceiling"].values}
+    if not all(np.isnan(values).all() for values in by_distance.values()):
+        panels["Difference of the cell types, Pearson"] = (
+            scores["distance"].values / 1e6,
+            by_distance,
+            "distance (Mb)",
+        )
+    if "specificity_rank" in scores:
+        true = scores["specificity_true_difference"].values
+        order = np.argsort(scores["specificity_rank"].values)[: int((~np.isnan(true)).sum())]
+        by_name = dict(zip(names, scores["specificity_error"].values, strict=True))
+        maps = {_COPIED: true, _MEAN_MAP: scores["specificity_error_of_mean"].values}
+        maps |= {run: by_name[run] for run in run_names(scores)}
+        tables.append(_ranked_regions(scores, maps, order))
+        errors = {name: values[order] for name, values in maps.items()}
+        panels["Squared error by region"] = (np.arange(1, len(order) + 1), errors, "rank by true difference")
+        of_truth = scores["specificity_true_insulation"].values
+        insulation = {
+            name: np.stack([of_truth, values])
+            for name, values in zip(names, scores["specificity_insulation"].values, strict=True)
+            if not np.isnan(values).all()
+        }
+        if insulation:
+            panels[_AGREEMENT] = (of_truth, insulation, "r measured")
+    caption = "What sets the cell types apart: by distance, errors in each 2-Mb stretch, and the correlation of their insulation."
+    extra = (_DIFFERENCE_CEILING, _COPIED, _MEAN_MAP)
+    styles = line_styles([*names, *extra], run_names(scores))
+    return tables, [Picture(figure_png(lines_figure(panels, styles, points=[_AGREEMENT])), caption)] if panels else []
+
+
+def _ranked_regions(scores: xr.Dataset, errors: Mapping[str, np.ndarray], order: np.ndarray) -> Table:
+    """The 2-Mb stretches that differ most in truth; those with the smallest difference are in the CSV file."""
+    runs = run_names(scores)
+    shown = {name: values for name, values in errors.items() if not np.isnan(values[order]).all()}
+    nearer = dict(zip(_predictors(scores), scores["specificity_nearer_own"].values, strict=True))
+    said = {1.0: "yes", 0.0: "no", 0.5: "tie"}
+    places = scores["submatrix"].values
+    return Table(
+        "Regions by true difference",
+        [
+            "region",
+            "true difference = error of copying",
+            *(n for n in shown if n != _COPIED),
+            *(f"{r}: identified" for r in runs),
+        ],
+        [
+            [
+                str(places[i]),
+                *(format_score(float(v[i]), 4) for v in shown.values()),
+                *(said.get(nearer[r][i], "n/a") for r in runs),
+            ]
+            for i in order[:_N_REGIONS]
+        ],
+        f"The {min(_N_REGIONS, len(order))} of {len(order):,} 2-Mb stretches that differ most in truth; all are in the "
+        "CSV file. Columns: mean squared error of each map, after the target's transform. Identified: nearer to the measured map "
+        "of its own cell type than to the other's.",
+    )
+
+
+def _realism(scores: xr.Dataset) -> tuple[list[Table], list[Picture]]:
+    names = [str(name) for name in scores["realism_map"].values]
+    low, high = scores["realism_auc_low"].values, scores["realism_auc_high"].values
+    kinds = {"auc": 3, "accuracy": 3, "frechet": 2, "mse": 4, "mean_pearson": 3}
+    rows = _rows(names, [scores[f"realism_{kind}"].values for kind in kinds], list(kinds.values()))
+    within = {n: format_interval(float(a), float(b)) for n, a, b in zip(names, low, high, strict=True)}
+    rows = [[name, auc + (f" ({within[name]})" if within[name] else ""), *rest] for name, auc, *rest in rows]
+    about = [f"{name}: {text}." for name, text in zip(names, scores["realism_about"].values, strict=True) if text]
+    header = ["map", "classifier, ROC", "accuracy", "Fréchet", "MSE", "Pearson"]
+    table = _table(scores, "", header, rows, " ".join([*about, "ROC and accuracy: 0.5 cannot be told from measured."]))
+    panels: dict[str, Any] = {}
+    spread = dict(zip(names, scores["realism_sd_ratio"].values, strict=True))
+    panels["Spread / measured"] = (scores["distance"].values / 1e6, spread, "distance (Mb)")
+    if "realism_power" in scores:
+        ratio = (scores["realism_power"] / scores["realism_reference_power"]).values
+        for index in sorted({0, scores.sizes["power_range"] - 1}):
+            reach = str(scores["power_range"].values[index])
+            lines = dict(zip(names, ratio[:, index], strict=True))
+            panels[f"Power / measured, {reach}"] = (scores["frequency"].values, lines, "cycles / bin")
+    figure = lines_figure(
+        panels, line_styles(names, run_names(scores)), same=dict.fromkeys(panels, 1.0), level="as measured"
+    )
+    return [table], [
+        Picture(figure_png(figure), "Spread and power of detail over those of the measured map; 1 is equal.")
+    ]
 
 
 _PARTS: dict[str, Callable[[xr.Dataset], tuple[list[Table], list[Picture]]]] = {
@@ -210,4 +310,5 @@ _PARTS: dict[str, Callable[[xr.Dataset], tuple[list[Table], list[Picture]]]] = {
     "similarity": _similarity,
     "submatrices": _submatrices,
     "specificity": _specificity,
+    "realism": _realism,
 }

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from epizarr.evaluate.intervals import ADVANTAGE
-from epizarr.evaluate.sections import SECTION_NAMES
+from epizarr.evaluate.sections import SECTION_TITLES
 from epizarr.io.files import replace_file
 
 #: Column of each dim besides the predictors.
@@ -19,6 +19,8 @@ _DIM_COLUMNS = {
     "submatrix": "place",
     "peak_row": "peak_row",
     "peak_column": "peak_column",
+    "power_range": "power_range",
+    "frequency": "frequency",
 }
 COLUMNS = ("section", "metric", "predictor", *_DIM_COLUMNS.values(), "value", "low", "high")
 
@@ -35,8 +37,8 @@ def tidy_table(scores: xr.Dataset) -> pd.DataFrame:
     -------
     Table with columns ``section`` (``correlation`` for what is always computed), ``metric``, ``predictor`` (empty where a value
     is of none), ``distance`` and ``window`` (bp), ``threshold``, ``criterion``, ``place`` (a region), ``peak_row`` and
-    ``peak_column`` (bins), each empty where it does not apply; ``value``, NaN where undefined; ``low`` and ``high``, the ends of
-    its 95 % interval, NaN where it has none.
+    ``peak_column`` (bins), ``power_range``, ``frequency`` (cycles/bin), each empty where it does not apply; ``value``, NaN where
+    undefined; ``low`` and ``high``, the ends of its 95 % interval, NaN where it has none.
     """
     scores = scores.load()
     names = [str(name) for name in scores.data_vars]
@@ -46,7 +48,7 @@ def tidy_table(scores: xr.Dataset) -> pd.DataFrame:
         if name in ends:
             continue
         head, _, rest = name.partition("_")
-        section, metric = (head, rest) if head in SECTION_NAMES else ("correlation", name)
+        section, metric = (head, rest) if head in SECTION_TITLES else ("correlation", name)
         parts.append(_melted(section, metric, scores[name], scores, name))
     if f"{ADVANTAGE}_low" in ends:
         pearson = scores["mean_pearson"]
@@ -68,9 +70,8 @@ def _melted(section: str, metric: str, values: xr.DataArray, scores: xr.Dataset,
     index = np.indices(values.shape).reshape(values.ndim, n)
     table = pd.DataFrame({"section": [section] * n, "metric": [metric] * n})
     places = dict(zip(values.dims, index, strict=True))
-    labels = scores["predictor"].values if "predictor" in places else scores["map"].values if "map" in places else None
-    at = places.get("predictor", places.get("map"))
-    table["predictor"] = "" if labels is None else labels[at].astype(str)
+    named = next((dim for dim in ("predictor", "map", "realism_map") if dim in places), None)
+    table["predictor"] = "" if named is None else scores[named].values[places[named]].astype(str)
     for dim, column in _DIM_COLUMNS.items():
         coordinate = "distance" if dim == "diagonal" else dim
         table[column] = scores[coordinate].values[places[dim]].astype(str) if dim in places else ""

@@ -81,7 +81,7 @@ def replicate_ceiling(
     pairs = [score_by_distance(first, second, min_pixels=min_pixels) for first, second in combinations(common, 2)]
     n_fold = len(replicates) if depth == "merged" else 1
     pearson, spearman = (
-        _ceiling(np.mean([getattr(pair, name) for pair in pairs], axis=0), n_fold, best)
+        ceiling_of(np.mean([getattr(pair, name) for pair in pairs], axis=0), n_fold, best)
         for name in ("pearson", "spearman")
     )
     return DistanceCorrelations(pairs[0].n_pixels, pearson, spearman)
@@ -110,6 +110,19 @@ def spearman_brown(reliability: np.ndarray, n_fold: float) -> np.ndarray:
     return np.where((r < 0) & (below <= 0), -1.0, np.maximum(stepped, -1.0))
 
 
-def _ceiling(reliability: np.ndarray, n_fold: int, best: Best) -> np.ndarray:
+def ceiling_of(reliability: np.ndarray, n_fold: float, best: Best = "truth") -> np.ndarray:
+    """Ceiling that follows from the correlation of two replicates; for :func:`replicate_ceiling` of maps that are added up.
+
+    Parameters
+    ----------
+    reliability, n_fold
+        As for :func:`spearman_brown`; of several pairs of replicates, their mean.
+    best
+        As for :func:`replicate_ceiling`.
+
+    Returns
+    -------
+    Ceilings, float64, NaN where the reliability is.
+    """
     r = spearman_brown(reliability, n_fold)
     return np.sqrt(np.maximum(r, 0)) if best == "truth" else r

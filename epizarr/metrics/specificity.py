@@ -19,7 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from epizarr.metrics.ceiling import replicate_ceiling
-from epizarr.metrics.correlation import MIN_PIXELS, DistanceCorrelations, DistanceScores, score_by_distance
+from epizarr.metrics.correlation import (
+    MIN_PIXELS,
+    DistanceCorrelations,
+    DistanceScores,
+    mean_defined,
+    score_by_distance,
+)
 from epizarr.metrics.submatrices import correlate, cut_rows
 
 
@@ -85,11 +91,15 @@ class Identification:
     other: np.ndarray
 
     @property
-    def share_right(self) -> float:
-        """Share of the regions where the own truth is nearer, ties as half; 0.5 is chance. NaN without a region."""
+    def is_right(self) -> np.ndarray:
+        """1 where the own truth is nearer, 0 where it is not, 0.5 for a tie, NaN where no pixel counts; float64 (region)."""
         known = ~(np.isnan(self.own) | np.isnan(self.other))
-        own, other = self.own[known], self.other[known]
-        return float(((own < other) + 0.5 * (own == other)).mean()) if known.any() else float("nan")
+        return np.where(known, (self.own < self.other) + 0.5 * (self.own == self.other), np.nan)
+
+    @property
+    def share_right(self) -> float:
+        """Mean of :attr:`is_right` over the regions; 0.5 is chance. NaN without a region."""
+        return mean_defined(self.is_right)
 
 
 def identify(
@@ -130,17 +140,14 @@ def rank_by_difference(
 
 
 def insulation_agreement(
-    true: tuple[np.ndarray, np.ndarray],
-    predicted: tuple[np.ndarray, np.ndarray],
-    extents: Sequence[tuple[int, int]],
-    n_bins: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation of the insulation scores of two cell types in each 2-Mb region, in truth and as predicted (Fig. S11A).
+    first: np.ndarray, second: np.ndarray, extents: Sequence[tuple[int, int]], n_bins: int
+) -> np.ndarray:
+    """Correlation of the insulation scores of two cell types in each 2-Mb region (Fig. S11A, of truth against predictions).
 
     Parameters
     ----------
-    true, predicted
-        Insulation score of each row's bin in cell types A and B, (row), NaN where there is none.
+    first, second
+        Insulation score of each row's bin in cell types A and B, both measured or both predicted, (row), NaN where there is none.
     extents
         Rows ``[lo, hi)`` of the regions scored.
     n_bins
@@ -148,13 +155,10 @@ def insulation_agreement(
 
     Returns
     -------
-    Correlations in truth and as predicted, arrays (region), NaN where undefined.
+    Correlations, float64 (region), NaN where undefined.
     """
     parts = [slice(int(a), int(b)) for a, b in zip(*cut_rows(extents, n_bins), strict=True)]
-    in_truth, as_predicted = (
-        np.array([correlate(pair[0][part], pair[1][part]) for part in parts]) for pair in (true, predicted)
-    )
-    return in_truth, as_predicted
+    return np.array([correlate(first[part], second[part]) for part in parts], dtype=np.float64)
 
 
 def _errors(x: np.ndarray, y: np.ndarray, also: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:

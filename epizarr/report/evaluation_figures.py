@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from epizarr.report.figures import COLOURS
+from epizarr.metrics.interactions import FALSE_NEGATIVE, FALSE_POSITIVE, MISSING, TRUE_POSITIVE
+from epizarr.report.figures import COLOURS, MapWindow, draw_map, join_panels, name_map
+from epizarr.report.scales import MISSING_COLOUR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _DPI = 130
+#: What the pixels of a binarised map are called, and colours that differ in lightness too (Okabe & Ito).
+_OUTCOMES = {
+    TRUE_POSITIVE: ("hit", "#000000"),
+    FALSE_POSITIVE: ("false", "#e69f00"),
+    FALSE_NEGATIVE: ("missed", "#56b4e9"),
+}
 
 
 def line_styles(predictors: Sequence[str], runs: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -102,6 +110,8 @@ def lines_figure(
     styles: Mapping[str, Mapping[str, Any]],
     *,
     same: Mapping[str, float] | None = None,
+    level: str = "chance",
+    points: Sequence[str] = (),
 ) -> Figure:
     """Draw panels of lines side by side, three a row.
 
@@ -112,7 +122,11 @@ def lines_figure(
     styles
         From :func:`line_styles`.
     same
-        Height of a grey line across a panel, by title: what chance gives.
+        Height of a grey line across a panel, by title.
+    level
+        What that line is.
+    points
+        Titles of panels of points that are not joined and lie beside a grey line of equal values.
     """
     from matplotlib.figure import Figure
 
@@ -124,12 +138,16 @@ def lines_figure(
         for name, values in lines.items():
             at, y = (values[0], values[1]) if values.ndim == 2 else (x, values)
             if not np.isnan(y).all():
-                marker = "o" if len(y) <= 8 else ""
-                (handles[name],) = axis.plot(at, y, marker=marker, markersize=4, **styles[name])
+                style = {**styles[name], "linestyle": "", "markersize": 3} if title in points else styles[name]
+                style = {"marker": "o" if len(y) <= 8 or title in points else "", "markersize": 4, **style}
+                (line,) = axis.plot(at, y, **style)
+                handles.setdefault(name, line)
+        if title in points:
+            axis.axline((0, 0), slope=1, color="#9aa3ad", linewidth=1, zorder=1)
         if same and title in same:
-            handles["chance"] = axis.axhline(same[title], color="#9aa3ad", linewidth=2, zorder=1)
+            handles[level] = axis.axhline(same[title], color="#9aa3ad", linewidth=2, zorder=1)
         _dress(axis, title, label)
-    order = [name for name in (*styles, "chance") if name in handles]
+    order = [name for name in (*styles, level) if name in handles]
     figure.legend([handles[n] for n in order], order, loc="lower center", ncols=5, frameon=False, fontsize=9)
     figure.tight_layout(rect=(0, 0.5 / (3.0 * n_rows + 0.5), 1, 1))
     return figure
@@ -179,4 +197,35 @@ def peaks_figure(peaks: Mapping[str, np.ndarray], scores: Mapping[str, float], b
     bar = figure.colorbar(image, ax=axes, shrink=0.85)
     bar.set_label("observed / expected", fontsize=8)
     bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+def outcome_figure(window: MapWindow) -> Figure:
+    """Draw binarised maps of a window above each other: what each hits, makes up and misses.
+
+    Parameters
+    ----------
+    window
+        What to draw; its maps hold codes of :func:`epizarr.metrics.interactions.outcomes`, ``value_label`` says what is called an
+        interaction. Pixels without a value are grey, all others white.
+    """
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    inches = 1.75
+    height = (inches + 0.12) * len(window.maps) + 1.15
+    figure = Figure(figsize=(10.0, height), dpi=_DPI)
+    axes = list(figure.subplots(len(window.maps), 1, squeeze=False)[:, 0])
+    colours = ["#ffffff", *(colour for _, colour in _OUTCOMES.values())]
+    cmap = ListedColormap(colours).with_extremes(bad=MISSING_COLOUR)
+    norm = BoundaryNorm(np.arange(-0.5, len(_OUTCOMES) + 1), cmap.N)
+    for axis, (title, codes) in zip(axes, window.maps, strict=True):
+        draw_map(axis, np.where(codes == MISSING, np.nan, codes.astype(np.float32)), window, cmap, norm)
+        name_map(axis, title)
+    join_panels(axes, window)
+    axes[0].set_title(f"{window.region}, {window.value_label}", fontsize=11, loc="left")
+    handles = [Patch(facecolor=colour, label=name) for name, colour in _OUTCOMES.values()]
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=9)
+    figure.subplots_adjust(left=0.07, right=0.985, top=1 - 0.4 / height, bottom=0.75 / height, hspace=0.12)
     return figure

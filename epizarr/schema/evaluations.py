@@ -3,6 +3,7 @@
 from epizarr.schema.declare import DIAGONALS, Group, Variable
 
 _BY_WINDOW, _BY_CRITERION = ("predictor", "window"), ("predictor", "criterion")
+_BY_SUBMATRIX = ("predictor", "submatrix")
 
 
 def _of_callers(
@@ -106,6 +107,7 @@ _SECTION_VARIABLES = (
         Variable(f"specificity_{score}", dims, "f8", what)
         for score, dims, what in (
             ("skill", ("predictor",), "1 - MSE / MSE of copying the other cell type's map"),
+            ("skill_over_mean", ("predictor",), "1 - MSE / MSE of the mean map of the other training cell types"),
             (
                 "identified",
                 ("predictor",),
@@ -113,6 +115,52 @@ _SECTION_VARIABLES = (
             ),
             ("difference", ("predictor", "diagonal"), "Pearson of predicted and observed difference of the cell types"),
             ("mean_difference", ("predictor",), "mean of difference over distances"),
+            (
+                "ceiling",
+                ("diagonal",),
+                "what the noise-free difference would score, from replicates of both cell types",
+            ),
+            ("mean_ceiling", (), "mean of ceiling over distances"),
+            ("rank", ("submatrix",), "rank of a stretch by true_difference, 1 for the largest"),
+            (
+                "true_difference",
+                ("submatrix",),
+                "mean squared difference of the measured maps, transformed: the error of copying the other cell type's",
+            ),
+            ("error_of_mean", ("submatrix",), "mean squared error of the mean map of the other training cell types"),
+            ("error", _BY_SUBMATRIX, "mean squared error on the pixels that both cell types have, transformed"),
+            (
+                "nearer_own",
+                _BY_SUBMATRIX,
+                "1 where nearer to the own cell type's map than to the other's, else 0; tie 0.5",
+            ),
+            ("true_insulation", ("submatrix",), "Pearson of the insulation of the two cell types, measured"),
+            ("insulation", _BY_SUBMATRIX, "Pearson of the insulation of the two cell types, predicted"),
+        )
+    ),
+    Variable("realism_map", ("realism_map",), "O", "replicate, predictors that are runs, and synthetic maps", ""),
+    Variable("realism_about", ("realism_map",), "O", "where the replicate comes from; empty for the other maps", ""),
+    Variable("power_range", ("power_range",), "O", "distances of the squares whose power is compared", ""),
+    Variable("frequency", ("frequency",), "f8", "spatial frequency of detail", "cycles/bin"),
+    *(
+        Variable(
+            f"realism_{score}", ("realism_map", *dims), "f8", what, nan_means="undefined, or no regions to train on"
+        )
+        for score, dims, what in (
+            ("accuracy", (), "accuracy of a fresh classifier that tells the map from the measured one, 0.5 is chance"),
+            ("auc", (), "area under the ROC curve of that classifier, 0.5 is chance"),
+            *(
+                (f"{score}_{side}", (), f"{end} end of the 95 % confidence interval of {score}")
+                for score in ("accuracy", "auc")
+                for side, end in (("low", "lower"), ("high", "upper"))
+            ),
+            ("frechet", (), "Fréchet distance of fixed features of windows"),
+            ("n_windows", (), "windows of the Fréchet distance"),
+            ("mse", (), "mean squared error against what the map is compared with, transformed"),
+            ("mean_pearson", (), "mean Pearson by distance with what the map is compared with"),
+            ("sd_ratio", ("diagonal",), "standard deviation at one distance over that of the measured map"),
+            ("power", ("power_range", "frequency"), "mean power of detail, transformed"),
+            ("reference_power", ("power_range", "frequency"), "the same of the measured map"),
         )
     ),
 )

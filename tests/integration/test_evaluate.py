@@ -16,8 +16,8 @@ from epizarr.evaluate import score, write_report
 from epizarr.evaluate.ceilings import TRACK_CEILING
 from epizarr.evaluate.intervals import advantage_notes, interval_note
 from epizarr.evaluate.maps import Maps, open_maps
-from epizarr.evaluate.page import pick_windows
 from epizarr.evaluate.score import CEILING, INSULATION, PREDICTION, RIDGE, TRAINING_MEAN
+from epizarr.evaluate.windows import pick_windows
 from epizarr.io.group_choice import find_prediction
 from epizarr.io.store import open_prediction
 from epizarr.metrics.baselines import fit_training_mean

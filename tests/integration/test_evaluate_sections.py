@@ -13,15 +13,17 @@ import xarray as xr
 
 from epizarr.domains.scores import domain_scores
 from epizarr.errors import ConfigError, StoreError
-from epizarr.evaluate import evaluate_run, tidy_table, write_csv, write_report
+from epizarr.evaluate import evaluate_run, outcome_maps, tidy_table, write_csv, write_report
 from epizarr.evaluate.maps import Maps, Rows, open_maps
 from epizarr.evaluate.score import PREDICTION, RIDGE, TRAINING_MEAN
-from epizarr.io.store import open_contacts, open_prediction
+from epizarr.evaluate.windows import Window
+from epizarr.io.store import group_path, open_contacts, open_prediction
 from epizarr.metrics.correlation import score_by_distance
-from epizarr.metrics.interactions import ranking_scores
+from epizarr.metrics.interactions import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, ranking_scores
 from epizarr.metrics.loops import observed_over_expected
 from epizarr.metrics.stratum_adjusted import stratum_adjusted_correlation, stratum_moments
 from epizarr.predict import predict_contacts
+from epizarr.report.evaluation_figures import outcome_figure
 from epizarr.transforms import diagonal_sums, mean_of_sums
 from tests._runs import BINSIZE, N_DIAGONALS, write_checkpoint, write_store
 
@@ -222,3 +224,26 @@ def test_evaluate__runs_side_by_side_have_a_paired_difference(both):
 def test_evaluate__runs_are_named_once(store):
     with pytest.raises(StoreError, match="each once"):
         evaluate(store, ["RUN", "RUN"])
+
+
+def test_outcome_pictures__codes_are_those_of_the_sections_threshold(store, scores, maps, bands, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(outcome_maps, "outcome_figure", lambda window: drawn.append(window) or outcome_figure(window))
+    windows = [Window(1000, 1400, 0, 4500), Window(3000, 3400, 0, 4500)]
+    groups = {"Predicted": group_path("predictions", "B", BINSIZE, "RUN")}
+    pictures = outcome_maps.outcome_pictures(maps, windows, store, groups, scores)
+    assert [picture.caption.partition(":")[0] for picture in pictures] == ["chr1", "chr1"]
+    observed, own = (observed_over_expected(band, mean_of_sums(*diagonal_sums(band))) for band in bands)
+    ((title, codes),) = drawn[0].maps
+    assert np.array_equal(codes == TRUE_POSITIVE, (observed >= 2) & (own >= 2))
+    assert np.array_equal(codes == FALSE_NEGATIVE, (observed >= 2) & (own < 2))
+    assert np.array_equal(codes == FALSE_POSITIVE, (observed < 2) & (own >= 2))
+    shown = codes[1000:1400]
+    counts = [int((shown == code).sum()) for code in (TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE)]
+    assert title == "Predicted: {:,} hit, {:,} false, {:,} missed".format(*counts)
+    assert counts[2] > 0
+    assert drawn[0].value_label == "O/E ≥ 2"
+
+
+def test_outcome_pictures__are_none_without_the_section(store, both, maps):
+    assert outcome_maps.outcome_pictures(maps, [Window(0, 400, 0, 4500)], store, {}, both) == []

@@ -1,12 +1,16 @@
 """Realism of predictions in a small store, without a training of the predictor."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
 import epizarr as ez
-from epizarr.errors import CheckpointError, SplitError, StoreError, StoreNotFoundError
+from epizarr.errors import CheckpointError, ConfigError, SplitError, StoreError, StoreNotFoundError
+from epizarr.evaluate import score, tidy_table, write_report
+from epizarr.evaluate.sections import Realism, choose_sections
+from epizarr.io.places import place_of
 from epizarr.metrics.realism import ClassifierProtocol
 from epizarr.transforms import fit_target_transform
 from tests._runs import BINSIZE, N_DIAGONALS, draw_contacts, draw_signal, write_prediction, write_store
@@ -88,3 +92,35 @@ def test_realism_scores__refuse_what_does_not_belong_together(store):
     write_prediction(store, "A", "narrow", draw_contacts(draw_signal(0), 0)[:, : N_DIAGONALS - 2], transform=TRANSFORM)
     with pytest.raises(StoreError, match="differ in number of diagonals"):
         ez.realism_scores(store, ["blur", "narrow"], cell_type="A")
+
+
+def test_evaluate__realism_is_a_section_that_is_named(store, results, tmp_path):
+    of_section = Realism(
+        place_of(store), place_of(store), "A", BINSIZE, (("prediction", "blur"),), ("chr2",), None, PROTOCOL
+    )
+    coords, found = of_section.combine([None], ["prediction"])
+    assert coords["realism_map"][1].tolist() == ["replicate", "prediction", *results["map"].values[-3:]]
+    for name in ("auc", "auc_low", "frechet", "sd_ratio"):
+        expected = results[name].sel(map=["replicate", "blur"]).values
+        np.testing.assert_allclose(found[f"realism_{name}"][1][:2], expected, rtol=1e-5)
+    assert "realism" not in [section.name for section in choose_sections(None)]
+    with pytest.raises(ConfigError, match=r"there are correlation, published, .*, specificity, realism"):
+        choose_sections(["real"])
+
+
+def test_evaluate__says_that_maps_are_too_narrow_for_the_classifier(store):
+    scores = ez.evaluate_run(store, "twin", cell_type="A", sections=["realism"])
+    assert "maps of 50 bins and 12 offsets are too small" in json.loads(scores.attrs["not_scored"])["realism"]
+
+
+@pytest.mark.slow
+def test_evaluate__realism_is_in_store_csv_and_report(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(score, "Realism", partial(Realism, protocol=PROTOCOL))
+    scores = ez.evaluate_run(store, "blur", cell_type="A", sections=["realism"], overwrite=True).load()
+    assert np.isfinite(scores["realism_frechet"]).all()
+    assert scores["realism_about"].values[0].startswith("two halves")
+    table = tidy_table(scores).query("section == 'realism' and metric == 'sd_ratio' and predictor == 'prediction'")
+    np.testing.assert_array_equal(table["value"], scores["realism_sd_ratio"].sel(realism_map="prediction"))
+    page = write_report(store, "blur", cell_type="A", path=tmp_path / "r.html", n_windows=0).read_text()
+    assert "<h2>Realism</h2>" in page
+    assert "replicate: two halves of the contacts with each other" in page

@@ -8,6 +8,7 @@ from epizarr.evaluate.sections.domains import Domains
 from epizarr.evaluate.sections.interactions import Interactions
 from epizarr.evaluate.sections.loops import Loops
 from epizarr.evaluate.sections.published import Published
+from epizarr.evaluate.sections.realism import Realism
 from epizarr.evaluate.sections.similarity import Similarity, SubmatrixScores
 from epizarr.evaluate.sections.specificity import Specificity
 
@@ -17,8 +18,10 @@ SECTIONS: dict[str, Section] = {
     for section in (Published(), Domains(), Interactions(), Loops(), Similarity(), SubmatrixScores())
 }
 
-#: Names of all sections; specificity needs another cell type to be named.
-SECTION_NAMES = (*SECTIONS, "specificity")
+#: Headings of all sections by name; specificity needs another cell type to be named, realism is computed if it is named.
+SECTION_TITLES = {name: section.title for name, section in SECTIONS.items()} | {
+    each.name: each.title for each in (Specificity, Realism)
+}
 
 
 def choose_sections(names: Sequence[str] | None, given: Sequence[Section] = ()) -> list[Section]:
@@ -41,14 +44,15 @@ def choose_sections(names: Sequence[str] | None, given: Sequence[Section] = ()) 
         raise ConfigError("section specificity compares with another cell type; name one (--other-cell-type).")
     unknown = [name for name in names or () if name not in (*known, "correlation")]
     if unknown:
-        raise ConfigError(f"sections {unknown} are unknown; there are correlation, {', '.join(known)}.")
+        raise ConfigError(f"sections {unknown} are unknown; there are correlation, {', '.join(SECTION_TITLES)}.")
     return [section for name, section in known.items() if names is None or name in names]
 
 
 __all__ = [
     "SECTIONS",
-    "SECTION_NAMES",
+    "SECTION_TITLES",
     "Loops",
+    "Realism",
     "Section",
     "SectionTask",
     "Specificity",

@@ -54,6 +54,11 @@ class RegionMaps:
         """The region's place."""
         return self.comparison.maps.grid.extent_region(self.rows.lo, self.rows.hi)
 
+    def places(self, lo: np.ndarray, hi: np.ndarray) -> list[str]:
+        """Names of stretches of the region's rows ``[lo, hi)``."""
+        grid, first = self.comparison.maps.grid, self.rows.lo
+        return [str(grid.extent_region(first + int(a), first + int(b))) for a, b in zip(lo, hi, strict=True)]
+
     @cached_property
     def structured(self) -> list[str]:
         """Maps of contacts that differ from place to place, the observed one first: a mean per distance has no structure."""

@@ -16,7 +16,8 @@ from epizarr.metrics.submatrices import WIDTH_BP, score_submatrices
 
 #: Smoothing of HiCRep in bp: 20 bins of 10 kb, as the original has it.
 _SMOOTHING_BP = 200_000
-_INSULATION_BP = 200_000
+#: Window of the insulation scores of submatrices.
+INSULATION_BP = 200_000
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,13 @@ class SubmatrixScores:
 
     def parameters(self) -> dict[str, Any]:
         """See :class:`~epizarr.evaluate.sections.base.Section`."""
-        return {"width_bp": WIDTH_BP, "insulation_bp": _INSULATION_BP}
+        return {"width_bp": WIDTH_BP, "insulation_bp": INSULATION_BP}
 
     def definition(self) -> str:
         """See :class:`~epizarr.evaluate.sections.base.Section`."""
         return (
             f"Each {WIDTH_BP / 1e6:g}-Mb stretch of a region on its own: mean squared error after the target's "
-            f"transform, and Pearson correlation of the insulation scores (diamond of {_INSULATION_BP / 1e3:g} kb, "
+            f"transform, and Pearson correlation of the insulation scores (diamond of {INSULATION_BP / 1e3:g} kb, "
             "or the largest that the band allows, on linear contacts). Share: of the stretches whose insulation "
             "correlates above 0.5, as in the paper's figure 3A."
         )
@@ -106,12 +107,8 @@ class SubmatrixScores:
     def measure(self, region: RegionMaps) -> tuple[list[str], dict[str, np.ndarray]]:
         """Regions of the stretches, and error and correlation (2, stretch) by predictor."""
         observed = region.values[OBSERVED]
-        n_rows, n_diagonals = observed.shape
-        window = min(max(1, _INSULATION_BP // region.binsize), (n_diagonals + 1) // 2)
-        insulation = {
-            name: insulation_scores(region.contacts[name].astype(np.float64), [window])[0][0]
-            for name in region.structured
-        }
+        n_rows = len(observed)
+        insulation = {name: submatrix_insulation(region.contacts[name], region.binsize) for name in region.structured}
         nothing = np.full(n_rows, np.nan)
         true = insulation.get(OBSERVED, nothing)
         found, places = {}, []
@@ -121,11 +118,7 @@ class SubmatrixScores:
             pair = (insulation.get(name, nothing), true)
             scores = score_submatrices(band, observed, pair, [(0, n_rows)], WIDTH_BP // region.binsize)
             found[name] = np.stack([scores.mse, scores.insulation])
-            grid, first = region.comparison.maps.grid, region.rows.lo
-            places = [
-                str(grid.extent_region(first + int(a), first + int(b)))
-                for a, b in zip(scores.lo, scores.hi, strict=True)
-            ]
+            places = region.places(scores.lo, scores.hi)
         return places, found
 
     def combine(self, parts: Sequence[Any], predictors: Sequence[str]) -> tuple[Variables, Variables]:
@@ -150,3 +143,9 @@ class SubmatrixScores:
             "submatrices_insulation": (dims, scores[:, 1]),
             "submatrices_share": (("predictor",), fraction),
         }
+
+
+def submatrix_insulation(contacts: np.ndarray, binsize: int) -> np.ndarray:
+    """Insulation score of each bin of a region, (bin); window :data:`INSULATION_BP`, or the largest that the band allows."""
+    window = min(max(1, INSULATION_BP // binsize), (contacts.shape[1] + 1) // 2)
+    return insulation_scores(contacts.astype(np.float64), [window])[0][0]

@@ -70,9 +70,8 @@ def test_insulation_agreement__is_low_where_cell_types_differ():
     a = rng.normal(size=N_ROWS)
     b = a + 0.1 * rng.normal(size=N_ROWS)
     b[80:120] = rng.normal(size=40)
-    in_truth, as_predicted = insulation_agreement((a, b), (a, a), EXTENTS, N_BINS)
-    assert in_truth.argmin() == 2
-    np.testing.assert_allclose(as_predicted, 1.0)
+    assert insulation_agreement(a, b, EXTENTS, N_BINS).argmin() == 2
+    np.testing.assert_allclose(insulation_agreement(a, a, EXTENTS, N_BINS), 1.0)
 
 
 def test_mean_map__is_of_the_maps_that_have_a_value():
