@@ -15,7 +15,7 @@ from pathlib import Path
 from _memory import peak_gb
 from _store import BINSIZE, N_TRACKS, TRACK_BINSIZE, in_a_process, make_inputs
 
-TILE_BINS, OVERLAP_BINS = 200, 75
+TILE_BINS, OVERLAP_BINS = 400, 150
 
 
 def attribute(store: Path, checkpoint: Path, targets: Path, method: str, report: Path) -> tuple[float, float, float]:
