@@ -156,7 +156,11 @@ def _lead_picture(scores: xr.Dataset) -> Picture:
 def _absent_section(scores: xr.Dataset) -> list[Section]:
     """What was not scored, and why."""
     absent = json.loads(scores.attrs.get("not_scored", "{}"))
-    return [Section("Not scored", tables=[Table("", ["section", "why"], list(absent.items()))])] if absent else []
+    return (
+        [Section("Not scored", tables=[Table("", ["section", "why"], list(absent.items()), is_text=True)])]
+        if absent
+        else []
+    )
 
 
 def _command(
@@ -315,8 +319,8 @@ def _provenance_section(
     return Section(
         "Provenance",
         tables=[
-            Table("", ["what", "value"], facts),
-            Table("Input files", ["name", "file", "sha256 (first 16)", "origin"], files),
+            Table("", ["what", "value"], facts, is_text=True),
+            Table("Input files", ["name", "file", "sha256 (first 16)", "origin"], files, is_text=True),
         ],
     )
 

@@ -152,7 +152,9 @@ def _warning_section(quality: StoreQuality) -> Section:
     if not n:
         return Section("Look at", ["Nothing stands out."])
     rows = [[finding.where, finding.message] for finding in quality.warnings]
-    return Section("Look at", [f"{n} thing{'s' if n > 1 else ''} stood out."], [Table("", ["where", "what"], rows)])
+    return Section(
+        "Look at", [f"{n} thing{'s' if n > 1 else ''} stood out."], [Table("", ["where", "what"], rows, is_text=True)]
+    )
 
 
 def _axis(figures: xr.Dataset, assembly: Assembly) -> GenomeAxis:

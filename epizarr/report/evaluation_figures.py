@@ -179,15 +179,15 @@ def peaks_figure(peaks: Mapping[str, np.ndarray], scores: Mapping[str, float], b
 
     columns = min(len(peaks), 5)
     n_rows = -(-len(peaks) // columns)
-    figure = Figure(figsize=(10.0, 2.35 * n_rows), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(10.0, 2.7 * n_rows), dpi=_DPI, layout="constrained")
     first = next(iter(peaks.values()))
     highest = max(float(np.nanmax(first)), 1.2)
     norm = TwoSlopeNorm(1.0, 1.0 / highest, highest)
     reach = (first.shape[0] // 2 + 0.5) * binsize / 1e3
-    axes = []
-    for index, (name, peak) in enumerate(peaks.items()):
-        axis = figure.add_subplot(n_rows, columns, index + 1)
-        axes.append(axis)
+    axes = figure.subplots(n_rows, columns, squeeze=False).ravel()
+    for axis in axes[len(peaks) :]:
+        axis.set_axis_off()
+    for axis, (name, peak) in zip(axes, peaks.items(), strict=False):
         image = axis.imshow(
             peak, cmap="RdBu_r", norm=norm, extent=(-reach, reach, reach, -reach), interpolation="nearest"
         )

@@ -25,6 +25,8 @@ class Table:
         Cells, one sequence a row.
     emphasised
         Rows set in bold, by position.
+    is_text
+        Whether cells are words, set from the left and broken where they are long; else numbers.
     """
 
     title: str
@@ -32,6 +34,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     note: str = ""
     emphasised: Sequence[int] = ()
+    is_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ th { border-bottom: 2px solid #9aa3ad; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 table.plain th, table.plain td { text-align: left; } table.plain td { overflow-wrap: anywhere; }
 table.plain td:first-child { white-space: nowrap; color: #56606b; }
+table.plain td { min-width: 5rem; }
 tr.emphasised td { font-weight: 700; } .note, figcaption { color: #56606b; font-size: .88rem; max-width: 90ch; }
 .lead { font-size: 1.12rem; max-width: 72ch; } code { font-size: .84rem; overflow-wrap: anywhere; }
 figure { margin: 1rem 0 1.6rem; } img { max-width: 100%; height: auto; }
@@ -143,8 +147,7 @@ def render_page(page: Page) -> str:
 
 def _table(table: Table) -> str:
     heading = f"<h3>{escape(table.title)}</h3>\n" if table.title else ""
-    # Two columns are names and what they stand for; more are numbers.
-    kind = ' class="plain"' if len(table.header) <= 2 else ""
+    kind = ' class="plain"' if table.is_text else ""
     header = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.header)
     rows = []
     for index, row in enumerate(table.rows):
