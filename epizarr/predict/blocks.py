@@ -116,7 +116,8 @@ def _read_model(path: str, sha256: str, precision: Precision, device: Device) ->
         raise CheckpointError(f"checkpoint {path} was replaced while it was used; start the same command again.")
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("prediction on device 'cuda': a worker has no usable CUDA device. Start workers with cuda:N.")
-    return lower_precision(checkpoint.model(), precision).to(device)
+    # Tasks share it in threads: one that explains it must find, and leave, parameters that need no gradient.
+    return lower_precision(checkpoint.model().requires_grad_(False), precision).to(device)
 
 
 @contextmanager
