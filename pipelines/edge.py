@@ -1,10 +1,9 @@
 """What a predicted band loses at its far edge, and what cures it: a wider window, and a wider band that is cut afterwards.
 
 A contact near the band's edge has its causes near, and beyond, the end of the tracks that its stripe sees, and the pixels that
-would continue it are not predicted. On the genome of one seed of simulated.py, networks are trained whose band is 0.6 Mb wide and
-whose window is the narrowest that is allowed or a wider one; beside them stands demo.toml's own network, with a band of 1 Mb, of
-which the first 0.6 Mb are compared. Each predicts the chromosomes that training never saw, and is compared diagonal by diagonal
-with the noise-free contacts.
+would continue it are not predicted. On the genome of one seed of simulated.py, networks are trained whose bands are 0.6 and 1 Mb
+wide, with windows of several widths; demo.toml's own is one of them. Each predicts the chromosomes that training never saw, and
+is compared diagonal by diagonal with the noise-free contacts, up to 0.6 Mb, or further where its band reaches (``--diagonals``).
 
 ``.venv/bin/python pipelines/edge.py --out simulated`` runs it; ``--also NAME=CHECKPOINT`` adds a network of the same genome.
 Commands are printed before they run; a second run with the same folder goes on where the first was stopped.
@@ -27,13 +26,14 @@ ROOT = Path(__file__).resolve().parents[1]
 CELL_TYPE, BINSIZE = "SIM1", 10_000
 #: Chromosomes that demo.toml keeps for the test.
 TEST_CHROMS = ("sim3", "sim6")
-#: Diagonals of the band that is wanted.
+#: Diagonals that are compared, unless told.
 N_DIAGONALS = 60
 #: What differs from demo.toml; one segment of the adaptive pooling for each 10 kb, as there.
 VARIANTS = {
     "band 1 Mb, window 1.4 Mb": (),
     "band 0.6 Mb, window 0.84 Mb": ("network.n_offsets=60", "network.window_bp=840000", "network.adaptive_pool=84"),
     "band 0.6 Mb, window 1.4 Mb": ("network.n_offsets=60",),
+    "band 1 Mb, window 1.8 Mb": ("network.window_bp=1800000", "network.adaptive_pool=180"),
 }
 #: Runs of diagonals that the table compares, as shares of the band: its last thirtieth is the edge.
 STRETCHES = {"middle": (0.5, 0.8), "before the edge": (0.85, 0.95), "edge": (0.97, 1.0)}
@@ -49,11 +49,14 @@ def compute(
 ) -> xr.Dataset:
     """``pearson``, ``error`` (squared) and ``spread`` (sd over that of the truth), each (network, diagonal).
 
+    Networks whose band is narrower than ``n_diagonals`` are left out.
+
     All are of log(1 + observed / expected) against the noise-free truth, expected of each chromosome, pooled over ``chroms``;
     NaN on diagonals that the network does not predict.
     """
     real = ez.open_truth(truth)["contact"]
-    names = list(checkpoints)
+    reaches = {name: ez.load_checkpoint(path).network.n_offsets for name, path in checkpoints.items()}
+    names = [name for name, reach in reaches.items() if reach >= n_diagonals]
     found = {score: np.full((len(names), n_diagonals), np.nan) for score in ("pearson", "error", "spread")}
     for row, name in enumerate(names):
         run = run_of(name)
@@ -129,6 +132,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("simulated"), help="folder for everything, as of simulated.py")
     parser.add_argument("--seed", type=int, default=1, help="seed of genome and training")
     parser.add_argument("--also", nargs="+", default=[], metavar="NAME=CHECKPOINT", help="networks of the same genome")
+    parser.add_argument("--diagonals", type=int, default=N_DIAGONALS, help="how far maps are compared, in bins")
     options = parser.parse_args()
     out, seed = options.out, options.seed
     out.mkdir(parents=True, exist_ok=True)
@@ -136,7 +140,13 @@ def main() -> None:
     checkpoints = {name: folder / "best" for name, folder in folders(out, seed).items()}
     checkpoints |= {name: Path(path) for name, path in (text.split("=", 1) for text in options.also)}
     truth = out / f"genome-default-{seed}" / CELL_TYPE
-    results = compute(out / f"store-default-{seed}.zarr", checkpoints, truth, out / f"edge-{seed}.zarr")
+    results = compute(
+        out / f"store-default-{seed}.zarr",
+        checkpoints,
+        truth,
+        out / f"edge-{seed}.zarr",
+        n_diagonals=options.diagonals,
+    )
     print(f"SIMULATED, {', '.join(TEST_CHROMS)}, against the noise-free truth")
     print(summary(results).round(4).to_string(index=False))
     plot(results).savefig(out / "edge.png", dpi=150)
