@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from epizarr.bands import stripe_on_chromosome
 from epizarr.io.files import replace_file, sweep_partial
 from epizarr.report.figures import figure_png, value_label
 from epizarr.report.validation_figures import MapPair, validation_figure
@@ -78,8 +79,7 @@ class ValidationPictures:
         # The network was never told what lies on the first diagonals or outside the region; what it says there is no prediction.
         drawn = prediction.copy()
         drawn[:, : self._reader.geometry.min_diagonal] = np.nan
-        inside = np.arange(start, end) < segment.hi
-        drawn[~inside] = np.nan
+        drawn[~stripe_on_chromosome(start - segment.lo, len(target), segment.hi - segment.lo, target.shape[1])] = np.nan
         region = f"{segment.chrom}:{start * binsize:,}-{end * binsize:,}"
         return MapPair(f"{self._reader.sources[source].cell_type}  {region}", start * binsize, binsize, drawn, target)
 

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from epizarr.evaluate import evaluate_run
 from epizarr.metrics.correlation import score_by_distance
 from epizarr.nn import Epiphany
 from epizarr.predict import predict_contacts
+from epizarr.report.validation_figures import MapPair
 from epizarr.train.fits import fit_transforms, transformed_mean
 from epizarr.train.loop import train_model
 from epizarr.train.pictures import ValidationPictures
@@ -151,3 +153,21 @@ def test_validation_pictures__show_one_window_of_each_third_with_the_most_good_b
     first, again = (pictures.draw(12, validation.maps, validation.scores).read_bytes() for _ in range(2))
     assert first == again
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["epoch-0012.png"]
+
+
+def test_validation_pictures__predict_nothing_outside_the_region(held_out, tmp_path, monkeypatch):
+    _, sampler, mean = held_out
+    pictures = ValidationPictures(tmp_path, sampler, "ice", sampler.reader.target_transform)
+    drawn: list[MapPair] = []
+    monkeypatch.setattr("epizarr.train.pictures.validation_figure", lambda pairs, **_: drawn.extend(pairs) or Figure())
+    validation = validate(Constant(mean), sampler, mean, Ranks(), keep=pictures.examples)
+    pictures.draw(1, validation.maps, validation.scores)
+    n_outside = 0
+    for pair in drawn:
+        n_bins, n_offsets = pair.prediction.shape
+        stripe, offset = np.arange(n_bins)[:, None] + pair.start // pair.binsize, np.arange(n_offsets)
+        first, second = stripe - (offset + 1) // 2, stripe + offset // 2
+        inside = (first >= 3_200) & (second < 4_701) & (offset >= sampler.reader.geometry.min_diagonal)
+        np.testing.assert_array_equal(np.isfinite(pair.prediction), inside)
+        n_outside += int((~inside & (offset > 0)).sum())
+    assert n_outside > 0
