@@ -30,7 +30,7 @@ test: $(EXTRAS)         ## the tests that CI runs; without the coverage tracer, 
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not fault and not slow"
 
 test-all: $(EXTRAS)     ## adds slow tests and kill tests, and prints coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term
 
 lint: $(READY)
 	$(BIN)/ruff check .
