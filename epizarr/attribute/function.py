@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from epizarr.attribute.targets import Target
-from epizarr.nn import Epiphany, blend_tiles, differentiable
+from epizarr.nn import Epiphany, TiledRange, blend_tiles, differentiable
 from epizarr.tiles import crossfade, tile_starts, tiles_touching
 from epizarr.transforms import Transform, network_input
 from epizarr.windows import track_extent
@@ -128,16 +128,8 @@ class TargetFunction:
     def _value(self, point: Tensor) -> Tensor:
         target, tiling = self.target, self.tiling
         signal: Tensor = _Transformed.apply(point, self)
-        stripes = blend_tiles(
-            self.model,
-            signal,
-            starts=tiling.starts,
-            weights=tiling.weights,
-            first_bin=tiling.first,
-            lo=target.lo,
-            hi=target.hi,
-            batch_size=self.batch_size,
-        ).mean
+        tiled = TiledRange(signal, tiling.first, target.lo, target.hi, tiling.starts, tiling.weights)
+        stripes = blend_tiles(self.model, [tiled], batch_size=self.batch_size)[0].mean
         weights = torch.from_numpy(target.weights).to(stripes)
         if not target.is_log:
             return (stripes * weights).sum()

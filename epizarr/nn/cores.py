@@ -20,13 +20,14 @@ RoFormer (arXiv 2104.09864), section 3.2, for the positions.
 """
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from epizarr.nn.lstm import LARGE_HIDDEN, STRETCH_BINS, padded_examples, run_lstm, runs_here
 
 Core = Literal["bilstm", "conv", "dilated", "transformer"]
 
@@ -241,9 +242,10 @@ class CoreShape:
         steps, width, hidden = batch * n_bins, self.width, self.hidden
         widest = max(self.n_features, width) if self.n_layers > 1 else self.n_features
         if self.core == "bilstm":
-            # Of one direction the gates, cell and output and the library's own, as in training (see _fast_lstm); both directions
-            # before they are joined; input, output and their sum.
-            inside = steps * (14 + 2) * hidden + 4 * hidden * (max(self.n_features, width) + hidden)
+            # Input, output and their sum; inside, of one direction, what torch's LSTM holds of all bins, or ours of a stretch.
+            inside = self._lstm_values(steps)
+            if hidden >= LARGE_HIDDEN:
+                inside = min(n_bins, STRETCH_BINS) * padded_examples(batch) * (widest + 5 * hidden)
             return steps * (self.n_features + 3 * width) + inside
         if self.core == "conv":
             return steps * (self.n_features + 2 * widest + 4 * width) + CONV_KERNEL * widest * width
@@ -253,12 +255,17 @@ class CoreShape:
         scores = 2 * batch * self.n_heads * n_bins * n_bins
         return steps * (self.n_features + 11 * width) + scores + 3 * width * width
 
+    def _lstm_values(self, steps: int) -> int:
+        """Numbers that torch holds inside one direction of an LSTM: gates, cell and output, the library's own, weights again."""
+        return steps * (14 + 2) * self.hidden + 4 * self.hidden * (max(self.n_features, self.width) + self.hidden)
+
     def kept_values(self, batch: int, n_bins: int) -> int:
         """Bound the numbers that a forward pass in training keeps for its gradient; the features are not counted."""
         steps, width, hidden, n = batch * n_bins, self.width, self.hidden, self.n_layers
         if self.core == "bilstm":
-            # Of each direction: four gates, cell and output, as computed and in the library's reserve; both joined, the sum.
-            return n * steps * (2 * 14 * hidden + 2 * width)
+            # Of each direction: four gates, cell and output, as computed and in the library's reserve; both joined, the sum. One
+            # more is at work.
+            return n * steps * (2 * 14 * hidden + 2 * width) + self._lstm_values(steps)
         if self.core == "conv":
             return n * steps * 5 * width
         if self.core == "dilated":
@@ -283,20 +290,11 @@ def run_core(layers: Mapping[str, nn.Module], features: Tensor) -> Tensor:
     """
     states = features
     for place, (name, layer) in enumerate(layers.items()):
-        with _fast_lstm(layer, states):
+        if runs_here(layer, states):
+            output = run_lstm(layer, states)
+        else:
             output = layer(states)
-        if isinstance(output, tuple):  # an LSTM gives its last states too
-            output = output[0]
+            if isinstance(output, tuple):  # an LSTM gives its last states too
+                output = output[0]
         states = output if place == 0 or name == "norm" else output + states
     return states
-
-
-def _fast_lstm(layer: nn.Module, states: Tensor) -> AbstractContextManager[object]:
-    """Let oneDNN run a float32 LSTM by its matrix products in inference too.
-
-    With gradients disabled torch asks oneDNN for its inference kernel, which on a processor with AVX-512 took 2.8 times as long
-    for 8 tiles of the published network and 2 times for 20 (torch 2.13). Where they are enabled within inference mode, which
-    still records nothing, it asks for the other. In bfloat16 the inference kernel is the faster one.
-    """
-    is_slow = isinstance(layer, nn.LSTM) and states.dtype == torch.float32 and states.device.type == "cpu"
-    return torch.enable_grad() if is_slow and torch.is_inference_mode_enabled() else nullcontext()

@@ -4,7 +4,8 @@ The core sees one tile at a time, so that a bin's stripe depends on the tile it 
 :mod:`epizarr.tiles`. All bins here are local to one chromosome, 0-based and half-open.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -37,11 +38,6 @@ def evaluation(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def predict_stripes(model: Epiphany, signal: Tensor, **where: Any) -> Tensor:
-    """Predict the stripes of the bins [lo, hi) of a chromosome: the mean of :func:`predict_moments`, see there."""
-    return predict_moments(model, signal, **where).mean
-
-
 class StripeMoments(NamedTuple):
     """Mean and variance of each pixel, (bin, offset); ``variance`` is None of a network without a variance head."""
 
@@ -49,8 +45,47 @@ class StripeMoments(NamedTuple):
     variance: Tensor | None
 
 
-def predict_moments(
-    model: Epiphany,
+@dataclass(frozen=True)
+class TiledRange:
+    """The bins [lo, hi) of a chromosome, the tiles that they are predicted in, and the signal.
+
+    Parameters
+    ----------
+    signal
+        Tracks, shape (channel, track bin), missing values filled, from the window of ``first_bin`` to that of the last bin of the
+        tiles that hold a bin of the range; what lies behind is ignored.
+    first_bin
+        Bin of the signal's first window.
+    lo, hi
+        The range.
+    starts, weights
+        Tiles of the whole chromosome: first bins, and weights (tile, bin of the tile).
+    tile_seeds
+        Seed of the dropout masks of each tile of the chromosome, int64, on the CPU: one draw of Monte-Carlo dropout. The trunk
+        then runs tile by tile, as masks belong to tiles. Default: nothing is dropped.
+    """
+
+    signal: Tensor
+    first_bin: int
+    lo: int
+    hi: int
+    starts: np.ndarray
+    weights: np.ndarray
+    tile_seeds: Tensor | None = None
+
+    @property
+    def tile_bins(self) -> int:
+        """Length of each tile."""
+        return self.weights.shape[1]
+
+    @property
+    def tiles(self) -> np.ndarray:
+        """Indices of the tiles that hold a bin of the range."""
+        return tiles_touching(self.starts, self.tile_bins, self.lo, self.hi)
+
+
+def tiled_range(
+    config: NetworkConfig,
     signal: Tensor,
     *,
     first_bin: int,
@@ -59,51 +94,28 @@ def predict_moments(
     hi: int,
     tile_bins: int,
     overlap_bins: int,
-    batch_size: int,
-    trunk_bins: int = 1000,
     phase_bins: int = 0,
     tile_seeds: Tensor | None = None,
-) -> StripeMoments:
-    """Predict mean and variance of the stripes of the bins [lo, hi) of a chromosome.
-
-    The result does not depend on how the chromosome is cut into ranges, up to rounding, and the same call gives the
-    same bits again with the same number of threads. Memory beside signal and result: see :func:`prediction_bytes`.
+) -> TiledRange:
+    """Lay the usual tiles over a range of a chromosome, and check that the signal reaches all of them.
 
     Parameters
     ----------
-    model
-        The network. Run in evaluation mode and left in the mode it came in.
-    signal
-        Tracks, shape (channel, track bin), missing values filled. The first window is that of ``first_bin``; it
-        must reach to the last bin of :func:`bins_needed`, what lies behind is ignored.
-    first_bin
-        Bin of the signal's first window, at most the first of :func:`bins_needed`.
+    config
+        Shape of the network.
+    signal, first_bin, tile_seeds
+        As in :class:`TiledRange`; ``first_bin`` is at most the first of :func:`bins_needed`.
     n_chrom_bins, lo, hi, tile_bins, overlap_bins, phase_bins
         As in :func:`bins_needed`.
-    batch_size
-        Most tiles that the core runs at once. On a CPU 32 and more come near the speed of the matrix products.
-    trunk_bins
-        Most bins that the trunk runs at once.
-    tile_seeds
-        Seed of the dropout masks of each tile of the chromosome (:func:`epizarr.tiles.tile_starts`), int64, on the CPU:
-        one draw of Monte-Carlo dropout. The trunk then runs tile by tile, as masks belong to tiles. Default: nothing is dropped.
-
-    Returns
-    -------
-    Moments, each (hi - lo, offset), on the signal's device, in the network's dtype, in units of the transformed target. Where
-    tiles overlap, mean and variance are both their weighted means.
 
     Raises
     ------
     ConfigError
-        If range, tiles, ``batch_size`` or ``trunk_bins`` are out of range.
+        If range or tiles are out of range.
     TensorShapeError
         If the signal does not cover the bins needed or has another number of channels, or there is not one seed a tile.
     """
-    config = model.config
     needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, tile_bins, overlap_bins, phase_bins)
-    if batch_size < 1 or trunk_bins < 1:
-        raise ConfigError(f"prediction: batch_size is {batch_size} and trunk_bins {trunk_bins}, both need at least 1.")
     skipped = (needed_lo - first_bin) * config.stride
     n_wanted = skipped + config.input_length(needed_hi - needed_lo)
     if signal.ndim != 2 or signal.shape[0] != config.in_channels or skipped < 0 or signal.shape[1] < n_wanted:
@@ -117,31 +129,56 @@ def predict_moments(
         raise TensorShapeError(
             f"prediction: tile_seeds has shape {tuple(tile_seeds.shape)}; needs a seed for each of {len(starts)} tiles."
         )
-    return predict_tiles(
-        model,
-        signal,
-        starts=starts,
-        weights=blend_weights(n_chrom_bins, tile_bins, overlap_bins, phase_bins),
-        first_bin=first_bin,
-        lo=lo,
-        hi=hi,
-        batch_size=batch_size,
-        trunk_bins=trunk_bins,
-        tile_seeds=tile_seeds,
-    )
+    weights = blend_weights(n_chrom_bins, tile_bins, overlap_bins, phase_bins)
+    return TiledRange(signal, first_bin, lo, hi, starts, weights, tile_seeds)
 
 
-def predict_tiles(model: Epiphany, signal: Tensor, **placed: Any) -> StripeMoments:
-    """Predict stripes from tiles that lie anywhere: :func:`blend_tiles` in evaluation mode and without gradients.
+def predict_stripes(
+    model: Epiphany, signal: Tensor, *, batch_size: int, trunk_bins: int = 1000, **where: Any
+) -> Tensor:
+    """Predict the stripes of the bins [lo, hi) of a chromosome: the mean of :func:`predict_tiles` of one :func:`tiled_range`."""
+    placed = tiled_range(model.config, signal, **where)
+    return predict_tiles(model, [placed], batch_size=batch_size, trunk_bins=trunk_bins)[0].mean
 
-    The moments are on the signal's device.
+
+def predict_tiles(
+    model: Epiphany, ranges: Sequence[TiledRange], *, batch_size: int, trunk_bins: int = 1000
+) -> list[StripeMoments]:
+    """Predict mean and variance of the stripes of some ranges: :func:`blend_tiles` in evaluation mode and without gradients.
+
+    The result does not depend on how a chromosome is cut into ranges, up to rounding, and the same call gives the
+    same bits again with the same number of threads. Memory beside signal and result: see :func:`prediction_bytes`.
+
+    Parameters
+    ----------
+    model
+        The network. Run in evaluation mode and left in the mode it came in.
+    ranges
+        What is predicted, in one go.
+    batch_size
+        Most tiles that the core runs at once. On a CPU 32 and more come near the speed of the matrix products.
+    trunk_bins
+        Most bins that the trunk runs at once.
+
+    Returns
+    -------
+    Moments of each range, (hi - lo, offset), on its signal's device, in the network's dtype, in units of the transformed
+    target. Where tiles overlap, mean and variance are both their weighted means.
+
+    Raises
+    ------
+    ConfigError
+        If ``batch_size`` or ``trunk_bins`` are out of range.
     """
+    if batch_size < 1 or trunk_bins < 1:
+        raise ConfigError(f"prediction: batch_size is {batch_size} and trunk_bins {trunk_bins}, both need at least 1.")
     with evaluation(model):
-        mean, variance = blend_tiles(model, signal, **placed)
+        found = blend_tiles(model, ranges, batch_size=batch_size, trunk_bins=trunk_bins)
     # A tensor born in inference mode is refused by autograd; a copy made outside is an ordinary one.
-    return StripeMoments(
-        mean.to(signal.device, copy=True), None if variance is None else variance.to(signal.device, copy=True)
-    )
+    return [
+        StripeMoments(mean.to(device, copy=True), None if variance is None else variance.to(device, copy=True))
+        for (mean, variance), device in zip(found, [one.signal.device for one in ranges], strict=True)
+    ]
 
 
 @contextmanager
@@ -189,71 +226,61 @@ def shared_features(model: Epiphany, signal: Tensor, n_bins: int, trunk_bins: in
 
 
 def blend_tiles(
-    model: Epiphany,
-    signal: Tensor,
-    *,
-    starts: np.ndarray,
-    weights: np.ndarray,
-    first_bin: int,
-    lo: int,
-    hi: int,
-    batch_size: int,
-    trunk_bins: int = 1000,
-    tile_seeds: Tensor | None = None,
-) -> StripeMoments:
-    """Run the trunk once and the tiles of a range in batches, and blend them; what prediction and attribution share.
+    model: Epiphany, ranges: Sequence[TiledRange], *, batch_size: int, trunk_bins: int = 1000
+) -> list[StripeMoments]:
+    """Run the trunk once, the tiles of all ranges in batches, and blend them; what prediction and attribution share.
 
     Parameters
     ----------
     model
         The network, in the mode that it is in.
-    signal
-        Tracks, shape (channel, track bin), from the window of ``first_bin`` to that of the last bin of the tiles that are needed.
-    starts, weights
-        Tiles of the whole chromosome: first bins, and weights (tile, bin of the tile).
-    first_bin, lo, hi, batch_size, trunk_bins, tile_seeds
-        As in :func:`predict_moments`.
+    ranges, batch_size, trunk_bins
+        As in :func:`predict_tiles`. A batch holds tiles of several ranges, as far as they are of one length.
 
     Returns
     -------
-    Moments, each (hi - lo, offset), on the network's device.
+    Moments of each range, (hi - lo, offset), on the network's device.
     """
-    config = model.config
-    length = weights.shape[1]
-    tiles = tiles_touching(starts, length, lo, hi)
-    needed_lo, needed_hi = int(starts[tiles[0]]), int(starts[tiles[-1]]) + length
-    skipped = (needed_lo - first_bin) * config.stride
     parameter = next(model.parameters())
+    features = [_features_by_tile(model, one, trunk_bins) for one in ranges]
+    blended: list[StripeMoments] = []
+    of_length: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for place, one in enumerate(ranges):
+        mean = parameter.new_zeros(one.hi - one.lo, model.config.n_offsets)
+        blended.append(StripeMoments(mean, torch.zeros_like(mean) if model.config.has_variance else None))
+        of_length[one.tile_bins] += [(place, tile) for tile in one.tiles.tolist()]
+    for tiles in of_length.values():
+        # Batches of nearly equal size: a last batch of a few tiles would run at a fraction of the speed.
+        for batch in np.array_split(np.arange(len(tiles)), -(-len(tiles) // batch_size)):
+            own = [tiles[index] for index in batch.tolist()]
+            predicted = model.moments(torch.stack([features[place](tile) for place, tile in own]))
+            for row, (place, tile) in enumerate(own):
+                one, moments = ranges[place], blended[place]
+                start = int(one.starts[tile])
+                begin, end = max(one.lo, start), min(one.hi, start + one.tile_bins)
+                inside, into = slice(begin - start, end - start), slice(begin - one.lo, end - one.lo)
+                weight = torch.as_tensor(one.weights[tile, inside]).to(parameter)[:, None]
+                moments.mean[into] += weight * predicted.mean[row, inside]
+                if moments.variance is not None and predicted.log_variance is not None:
+                    moments.variance[into] += weight * predicted.log_variance[row, inside].exp()
+    return blended
 
-    def dropped_features(first: int, seeds: Tensor) -> Tensor:
-        """Features of the tile from ``first`` on, counted from ``needed_lo``, (bin, feature)."""
-        begin = skipped + first * config.stride
-        cut = signal[None, :, begin : begin + config.input_length(length)].to(parameter)
-        return model.features(cut, length, seeds=seeds)[0]
 
-    if tile_seeds is None:
-        features = shared_features(model, signal[:, skipped:], needed_hi - needed_lo, trunk_bins)
+def _features_by_tile(model: Epiphany, one: TiledRange, trunk_bins: int) -> Callable[[int], Tensor]:
+    """Return what gives the features of a tile, (bin, feature): the trunk runs once for all, or for each with its own dropout."""
+    config, tiles, length, seeds = model.config, one.tiles, one.tile_bins, one.tile_seeds
+    needed_lo, needed_hi = int(one.starts[tiles[0]]), int(one.starts[tiles[-1]]) + length
+    if seeds is None:
+        signal = one.signal[:, (needed_lo - one.first_bin) * config.stride :]
+        shared = shared_features(model, signal, needed_hi - needed_lo, trunk_bins)
+        return lambda tile: shared[int(one.starts[tile]) - needed_lo :][:length]
 
-    mean = parameter.new_zeros(hi - lo, config.n_offsets)
-    variance = torch.zeros_like(mean) if config.has_variance else None
-    # Batches of nearly equal size: a last batch of a few tiles would run at a fraction of the speed.
-    for batch in np.array_split(tiles, -(-len(tiles) // batch_size)):
-        first = starts[batch] - needed_lo
-        if tile_seeds is None:
-            of_tiles = features[torch.as_tensor(first[:, None] + np.arange(length), device=features.device)]
-        else:
-            seeds = [tile_seeds[tile : tile + 1] for tile in batch.tolist()]
-            pairs = zip(first.tolist(), seeds, strict=True)
-            of_tiles = torch.stack([dropped_features(place, seed) for place, seed in pairs])
-        predicted = model.moments(of_tiles)
-        for place, tile in enumerate(batch.tolist()):
-            begin, end = max(lo, int(starts[tile])), min(hi, int(starts[tile]) + length)
-            own = slice(begin - int(starts[tile]), end - int(starts[tile]))
-            weight = torch.as_tensor(weights[tile, own], device=mean.device, dtype=mean.dtype)[:, None]
-            mean[begin - lo : end - lo] += weight * predicted.mean[place, own]
-            if variance is not None and predicted.log_variance is not None:
-                variance[begin - lo : end - lo] += weight * predicted.log_variance[place, own].exp()
-    return StripeMoments(mean, variance)
+    def dropped(tile: int) -> Tensor:
+        begin = (int(one.starts[tile]) - one.first_bin) * config.stride
+        cut = one.signal[None, :, begin : begin + config.input_length(length)].to(next(model.parameters()))
+        return model.features(cut, length, seeds=seeds[tile : tile + 1])[0]
+
+    return dropped
 
 
 @dataclass(frozen=True)
@@ -313,7 +340,7 @@ def network_gflop(config: NetworkConfig, n_bins: int, batch: int = 1) -> Network
 def prediction_bytes(
     config: NetworkConfig, n_feature_bins: int, *, tile_bins: int, batch_size: int, trunk_bins: int
 ) -> int:
-    """Bound the working memory of :func:`predict_stripes` on a CPU in float32.
+    """Bound the working memory of :func:`predict_tiles` on a CPU in float32.
 
     Signal, result, network and the library itself are not counted. The features of all bins stay; to them comes
     the larger of the trunk's and the core's working memory. Only ``trunk_bins`` and ``batch_size`` bound the
@@ -326,7 +353,7 @@ def prediction_bytes(
     n_feature_bins
         Extent of :func:`bins_needed`.
     tile_bins, batch_size, trunk_bins
-        As given to :func:`predict_stripes`.
+        As given to :func:`tiled_range` and :func:`predict_tiles`.
 
     Returns
     -------

@@ -19,7 +19,7 @@ from epizarr.errors import PerturbationError
 from epizarr.io.layout import TRACK_SHARD
 from epizarr.io.places import Place
 from epizarr.io.store import open_tracks, read_region
-from epizarr.nn import Epiphany, NetworkConfig, predict_tiles
+from epizarr.nn import Epiphany, NetworkConfig, TiledRange, predict_tiles
 from epizarr.perturb import ChromTracks, Copy, Edit, EditedTracks, TrackFacts, tracks_needed
 from epizarr.predict.blocks import Job, computing, load_model
 from epizarr.predict.plan import Plan, plan_prediction
@@ -84,17 +84,11 @@ class Locus:
         first, last = int(starts[touching[0]]), int(starts[touching[-1]]) + length
         network = model.config
         signal = self.transformed(tracks, *track_extent(first, last - first, network.stride, network.halo))
+        read = torch.from_numpy(network_input(signal, mask_channels=network.mask_channels))
+        tiled = TiledRange(read, first, lo, hi, starts, crossfade(starts, length))
         with computing(job.settings):
-            stripes = predict_tiles(
-                model,
-                torch.from_numpy(network_input(signal, mask_channels=network.mask_channels)),
-                starts=starts,
-                weights=crossfade(starts, length),
-                first_bin=first,
-                lo=lo,
-                hi=hi,
-                batch_size=job.settings.batch_size,
-                trunk_bins=job.settings.trunk_bins,
+            (stripes,) = predict_tiles(
+                model, [tiled], batch_size=job.settings.batch_size, trunk_bins=job.settings.trunk_bins
             )
         found: np.ndarray = stripes.mean.numpy()
         return found

@@ -21,9 +21,9 @@ from epizarr.genome import Assembly, BinGrid
 from epizarr.io.ledger import Ledger, work_folder
 from epizarr.io.places import Place
 from epizarr.io.store import read_region, write_region
-from epizarr.nn import Epiphany, NetworkConfig, Precision, lower_precision, predict_moments
+from epizarr.nn import Epiphany, NetworkConfig, Precision, TiledRange, lower_precision, predict_tiles, tiled_range
 from epizarr.predict.members import Member, RunningMoments, tile_seeds
-from epizarr.predict.settings import KEPT_NETWORKS, Device, Settings
+from epizarr.predict.settings import KEPT_NETWORKS, Device, Settings, most_bins_read
 from epizarr.tiles import bins_needed, tile_starts
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.transforms import Transform, network_input
@@ -142,61 +142,107 @@ def predict_block(block: Block, job: Job) -> None:
         name: np.full((len(job.members), *shape) if name == BY_MEMBER else shape, np.nan, dtype=np.float32)
         for name in job.variables
     }
-    for first, last, end in block.pieces:
-        for name, rows in _predict_rows(job, first, last, end).items():
-            values[name][..., first - block.lo : last - block.lo, :] = rows
+    for pieces in _read_together(job, block):
+        for piece, made in zip(pieces, _predict_pieces(job, pieces), strict=True):
+            for name, rows in made.items():
+                values[name][..., piece.first - block.lo : piece.last - block.lo, :] = rows
     for name, band in values.items():
         write_region(job.out, job.group, name, {"bin": slice(block.lo, block.hi)}, band)
     Ledger(work_folder(job.out, job.group)).mark(block.name, block.digest)
 
 
-def _predict_rows(job: Job, first: int, last: int, end: int) -> dict[str, np.ndarray]:
-    """Rows ``[first, last)`` (bin ids of one chromosome) of each of the job's variables; NaN for pixels that reach ``end``."""
-    network, grid, settings = job.network, job.grid, job.settings
-    n_diagonals = network.n_offsets
-    chrom_code = int(grid.chrom_code(np.array(first)))
-    chrom = job.assembly.chrom_names[chrom_code]
-    chrom_first, chrom_end = grid.chrom_extent(chrom)
-    n_chrom_bins = chrom_end - chrom_first
-    # The last rows' pixels lie on stripes of bins to their right, none of them past the region's end.
-    lo, hi = first - chrom_first, min(last + stripe_margins(n_diagonals)[0], end) - chrom_first
-    tiling = {
-        "tile_bins": settings.tile_bins,
-        "overlap_bins": settings.overlap_bins,
-        "phase_bins": settings.tile_phase_bins,
-    }
-    n_tiles = len(tile_starts(n_chrom_bins, **tiling))
-    needed_lo, needed_hi = bins_needed(n_chrom_bins, lo, hi, **tiling)
-    tracks = _read_tracks(job, chrom, *track_extent(needed_lo, needed_hi - needed_lo, network.stride, network.halo))
-    signal = torch.from_numpy(network_input(tracks, mask_channels=network.mask_channels))
-    in_region = np.arange(first, last + n_diagonals - 1) < end
+@dataclass(frozen=True)
+class _Piece:
+    """Rows ``[first, last)`` (bin ids of one chromosome) of a region that ends before bin ``end``."""
 
-    def band(stripes: torch.Tensor) -> np.ndarray:
-        return mask_band(scatter_stripes(stripes.numpy(), 0, last - first, n_diagonals), in_region)
+    job: Job
+    first: int
+    last: int
+    end: int
 
-    running, by_member = RunningMoments(), []
-    for index, member in enumerate(job.members):
+    @property
+    def chrom_code(self) -> int:
+        """Place of the chromosome in the assembly."""
+        return int(self.job.grid.chrom_code(np.array(self.first)))
+
+    @property
+    def place(self) -> dict[str, int]:
+        """Where its stripes lie on the chromosome, and in which tiles: what bins_needed and tiled_range are told."""
+        job, settings = self.job, self.job.settings
+        chrom_first, chrom_end = job.grid.chrom_extent(job.assembly.chrom_names[self.chrom_code])
+        # The last rows' pixels lie on stripes of bins to their right, none of them past the region's end.
+        last = min(self.last + stripe_margins(job.network.n_offsets)[0], self.end)
+        return {
+            "n_chrom_bins": chrom_end - chrom_first,
+            "lo": self.first - chrom_first,
+            "hi": last - chrom_first,
+            "tile_bins": settings.tile_bins,
+            "overlap_bins": settings.overlap_bins,
+            "phase_bins": settings.tile_phase_bins,
+        }
+
+    @property
+    def needed(self) -> tuple[int, int]:
+        """Bins of the chromosome whose windows are read."""
+        return bins_needed(**self.place)
+
+    def tiled(self, signal: torch.Tensor, member: Member, index: int) -> TiledRange:
+        """Its tiles for one member, ``index`` in the ensemble."""
+        job, place = self.job, self.place
         seeds = None
         if member.draw is not None:
-            seeds = torch.from_numpy(tile_seeds(job.dropout_seed, index, chrom_code, n_tiles))
+            tiling = {name: place[name] for name in ("n_chrom_bins", "tile_bins", "overlap_bins", "phase_bins")}
+            seeds = torch.from_numpy(tile_seeds(job.dropout_seed, index, self.chrom_code, len(tile_starts(**tiling))))
+        return tiled_range(job.network, signal, first_bin=self.needed[0], tile_seeds=seeds, **place)
+
+    def band(self, stripes: torch.Tensor) -> np.ndarray:
+        """Band rows made of its stripes; NaN for pixels that reach the region's end."""
+        n_rows, n_diagonals = self.last - self.first, self.job.network.n_offsets
+        in_region = np.arange(self.first, self.last + n_diagonals - 1) < self.end
+        return mask_band(scatter_stripes(stripes.numpy(), 0, n_rows, n_diagonals), in_region)
+
+
+def _read_together(job: Job, block: Block) -> Iterator[list[_Piece]]:
+    """Pieces of a block that share the core's batches: as many as read no more bins than a block in one piece may."""
+    together: list[_Piece] = []
+    n_bins = 0
+    most = most_bins_read(job.network, job.settings)
+    for bounds in block.pieces:
+        piece = _Piece(job, *bounds)
+        lo, hi = piece.needed
+        if together and n_bins + hi - lo > most:
+            yield together
+            together, n_bins = [], 0
+        together.append(piece)
+        n_bins += hi - lo
+    yield together
+
+
+def _predict_pieces(job: Job, pieces: Sequence[_Piece]) -> list[dict[str, np.ndarray]]:
+    """Rows of each of the job's variables for each piece."""
+    network, settings = job.network, job.settings
+    signals = []
+    for piece in pieces:
+        lo, hi = piece.needed
+        chrom = job.assembly.chrom_names[piece.chrom_code]
+        tracks = _read_tracks(job, chrom, *track_extent(lo, hi - lo, network.stride, network.halo))
+        signals.append(torch.from_numpy(network_input(tracks, mask_channels=network.mask_channels)))
+    running = [RunningMoments() for _ in pieces]
+    by_member: list[list[np.ndarray]] = [[] for _ in pieces]
+    for index, member in enumerate(job.members):
         model = load_model(job, member)
+        ranges = [piece.tiled(signal, member, index) for piece, signal in zip(pieces, signals, strict=True)]
         with computing(settings):
-            moments = predict_moments(
-                model,
-                signal,
-                first_bin=needed_lo,
-                n_chrom_bins=n_chrom_bins,
-                lo=lo,
-                hi=hi,
-                batch_size=settings.batch_size,
-                trunk_bins=settings.trunk_bins,
-                tile_seeds=seeds,
-                **tiling,
-            )
-        mean = band(moments.mean)
-        running.add(mean, None if moments.variance is None else band(moments.variance))
-        if job.by_member:
-            by_member.append(job.target_transform.invert(mean))
+            found = predict_tiles(model, ranges, batch_size=settings.batch_size, trunk_bins=settings.trunk_bins)
+        for piece, moments, own, kept in zip(pieces, found, running, by_member, strict=True):
+            mean = piece.band(moments.mean)
+            own.add(mean, None if moments.variance is None else piece.band(moments.variance))
+            if job.by_member:
+                kept.append(job.target_transform.invert(mean))
+    return [_variables(job, own, kept) for own, kept in zip(running, by_member, strict=True)]
+
+
+def _variables(job: Job, running: RunningMoments, by_member: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     contact = job.target_transform.invert(running.mean.astype(np.float32))
     made = {CONTACT: contact, SD: running.sd, SD_OF_MEANS: running.sd_of_means}
     values = {name: np.where(np.isnan(contact), np.nan, made[name]) for name in job.variables if name in made}

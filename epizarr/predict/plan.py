@@ -34,7 +34,7 @@ from epizarr.transforms import Transform
 _LOG = logging.getLogger(__name__)
 
 #: Raised when the same inputs and settings would give other values; part of what the ledger compares.
-_CODE_FORMAT = 3
+_CODE_FORMAT = 4
 
 
 @dataclass(frozen=True)

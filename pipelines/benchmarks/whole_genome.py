@@ -63,7 +63,7 @@ def run_way(store: Path, checkpoint: Path, out: Path, settings: dict[str, Any]) 
     clock = Clock()
     clock.wrap(blocks, "load_model", "load")
     clock.wrap(blocks, "_read_tracks", "read")
-    clock.wrap(blocks, "predict_moments", "network")
+    clock.wrap(blocks, "predict_tiles", "network")
     clock.wrap(blocks, "write_region", "write")
     predict_contacts(store, checkpoint, cell_type="T1", out=out, **settings)
     wall = time.perf_counter() - begin

@@ -16,7 +16,7 @@ from epizarr.io.ledger import Lease, work_folder
 from epizarr.io.store import group_attrs, open_prediction, remove_group, store_assembly, write_region
 from epizarr.nn import Epiphany
 from epizarr.predict import blocks, plan, predict_contacts, prediction_task_bytes, run
-from epizarr.predict.settings import BATCH_BINS, BLOCK_BINS, MAX_TASK_BYTES
+from epizarr.predict.settings import BATCH_BINS, BLOCK_BINS, MAX_TASK_BYTES, Settings, most_bins_read
 from epizarr.tiles import blend_weights, tile_starts
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.transforms import network_input
@@ -112,6 +112,28 @@ def test_predict__does_not_depend_on_the_blocks(store, checkpoint, monkeypatch):
     monkeypatch.setattr(plan, "BLOCK_BINS", 1024)
     predict_contacts(store, checkpoint, cell_type="B", run="blocks-1024")
     np.testing.assert_allclose(_contact(store, "blocks-1024"), _contact(store, "blocks-2048"), rtol=1e-4, atol=1e-6)
+
+
+def test_predict__scattered_regions_share_batches_within_the_memory_of_one_block(store, checkpoint, monkeypatch):
+    predict_contacts(store, checkpoint, cell_type="B", run="whole")
+    predict_tiles, read = blocks.predict_tiles, []
+
+    def recorded(model, ranges, **settings):
+        read.append([one.signal.shape[1] // NETWORK.stride for one in ranges])
+        return predict_tiles(model, ranges, **settings)
+
+    monkeypatch.setattr(blocks, "predict_tiles", recorded)
+    monkeypatch.setattr(plan, "BLOCK_BINS", 1024)
+    regions = [f"chr1:{start}-{start + 60_000}" for start in range(0, 4_500_000, 300_000)]
+    predict_contacts(store, checkpoint, cell_type="B", run="parts", regions=regions)
+    most = most_bins_read(NETWORK, Settings(100, 37, 0, 1, 1, "float32", "cpu", 1024))
+    assert len(read) > 1
+    assert max(len(bins) for bins in read) > 1
+    assert all(sum(bins) <= most + len(bins) * (NETWORK.window // NETWORK.stride + 1) for bins in read)
+    parts, whole = _contact(store, "parts"), _contact(store, "whole")
+    predicted = np.isfinite(parts)
+    assert predicted.any(axis=1).sum() > 100
+    np.testing.assert_allclose(parts[predicted], whole[predicted], rtol=1e-4, atol=1e-6)
 
 
 def test_predict__any_number_of_threads_gives_the_same_bytes(store, checkpoint):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from epizarr.errors import ConfigError, TensorShapeError
-from epizarr.nn import NetworkConfig, network_gflop, predict_stripes, prediction_bytes
+from epizarr.nn import NetworkConfig, network_gflop, predict_stripes, predict_tiles, prediction_bytes, tiled_range
 from epizarr.tiles import bins_needed
 
 N_CHROM = 47
@@ -137,3 +137,19 @@ def test_prediction_bytes__grows_with_the_range_by_its_features_alone():
     config = NetworkConfig.published_10kb()
     settings = {"tile_bins": 200, "batch_size": 16, "trunk_bins": 500}
     assert prediction_bytes(config, 3000, **settings) - prediction_bytes(config, 1000, **settings) == 2000 * 900 * 4
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_predict_tiles__of_several_ranges_is_that_of_each(make_model, batch_size):
+    model = make_model(head="variance")
+    config, n_bins = model.config, (47, 9, 30)  # the second chromosome is shorter than a tile
+    signals = [torch.randn(2, config.input_length(n), dtype=torch.float64) for n in n_bins]
+    ranges = [
+        tiled_range(config, signal, first_bin=0, n_chrom_bins=n, lo=2, hi=n - 1, **TILES)
+        for signal, n in zip(signals, n_bins, strict=True)
+    ]
+    together = predict_tiles(model, ranges, batch_size=batch_size)
+    for one, found in zip(ranges, together, strict=True):
+        (alone,) = predict_tiles(model, [one], batch_size=3)
+        assert len(found.mean) == one.hi - one.lo
+        torch.testing.assert_close(found, alone, rtol=0, atol=1e-12)
