@@ -74,11 +74,11 @@ def _run_direction(layer: nn.LSTM, suffix: str, states: Tensor, output: Tensor, 
     state, cell = states.new_zeros(2, hidden, n_columns).unbind()
     for bins in stretches:
         first, end = min(bins), max(bins) + 1
-        columns = states[:, first:end].permute(2, 1, 0).reshape(n_channels, -1)
-        from_input = torch.addmm(bias, weight_in, columns).unflatten(1, (len(bins), batch))
+        rows = states[:, first:end].transpose(0, 1).reshape(-1, n_channels)
+        from_input = torch.mm(weight_in, rows.t()).unflatten(1, (len(bins), batch))
         found = states.new_empty(len(bins), hidden, n_columns)
         for place in (index - first for index in bins):
-            gates = torch.mm(weight_state, state)
+            gates = torch.addmm(bias, weight_state, state)
             gates[:, :batch] += from_input[:, place]
             input_gate, forget_gate, candidate, output_gate = gates.chunk(4)
             gates[: 2 * hidden].sigmoid_()
