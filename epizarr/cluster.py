@@ -223,10 +223,13 @@ def _run_distributed(
     arguments = [columns[0], *([given[id(value)] for value in column] for column in columns[1:])]
     futures = client.map(function, *arguments, key=keys, retries=2)
     places = {key: place for place, key in enumerate(keys)}
+    results: dict[int, Result] = {}
     try:
         for future in as_completed(futures):
-            future.result()
-            told(places[future.key])
-        return list(client.gather(futures))
+            place = places[future.key]
+            results[place] = future.result()
+            future.release()  # or a lost worker's finished tasks would be run again, even when all have been told
+            told(place)
+        return [results[place] for place in range(len(keys))]
     finally:
         client.cancel([*futures, *given.values()])

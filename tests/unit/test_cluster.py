@@ -1,6 +1,12 @@
 """Tasks run in order of their results on threads and on a cluster; a wrong --cluster says what is right."""
 
+import os
+import signal
+import time
 import warnings
+from collections import Counter
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -75,3 +81,32 @@ def test_run_tasks__runs_on_a_local_cluster():
             out = cluster.run_tasks(add, [1, 2, 3], shared=[10, 10, 20], client=client, finished=told.append)
             assert out == [11, 12, 23]
             assert sorted(told) == [0, 1, 2]
+
+
+def leave_a_file(task: tuple[Path, int]) -> int:
+    """Leave a file of its own for each time that a task runs."""
+    folder, place = task
+    (folder / f"{place}-{uuid4().hex}").touch()
+    time.sleep(0.3)
+    return os.getpid()
+
+
+@pytest.mark.fault
+def test_run_tasks__what_a_lost_worker_has_finished_is_not_run_again(tmp_path):
+    told: list[int] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with cluster.open_client("local:2") as client:
+            workers = list(client.run(os.getpid).values())
+
+            def kill_at_the_third(place: int) -> None:
+                told.append(place)
+                if len(told) == 3:
+                    os.kill(workers[0], signal.SIGKILL)
+
+            tasks = [(tmp_path, place) for place in range(10)]
+            ran_in = cluster.run_tasks(leave_a_file, tasks, client=client, finished=kill_at_the_third)
+    assert workers[0] in [ran_in[place] for place in told[:3]]  # or nothing was lost that could have been run again
+    runs = Counter(int(file.name.partition("-")[0]) for file in tmp_path.iterdir())
+    assert sorted(told) == sorted(runs) == list(range(10))
+    assert [runs[place] for place in told[:3]] == [1, 1, 1]
