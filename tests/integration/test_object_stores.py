@@ -14,9 +14,9 @@ from epizarr.ingest.qc_page import write_quality_page
 from epizarr.io.ledger import Lease
 from epizarr.io.object_store import RemoteFolder
 from epizarr.io.places import place_of
-from epizarr.io.store import check_store_path, open_contacts, store_assembly
+from epizarr.io.store import BAND_ROWS, check_store_path, open_contacts, store_assembly
 from epizarr.io.store_read import open_array
-from epizarr.predict import predict_contacts
+from epizarr.predict import plan, predict_contacts
 from epizarr.train.reader import fast_decoding
 from tests._inputs import make_inputs, write_manifest
 from tests._killing import Phase, run_child, tree_digest
@@ -25,6 +25,14 @@ from tests._runs import write_checkpoint, write_store
 from tests._training import train_tiny
 
 CONTACTS = "K562/contacts/1000"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_blocks():
+    """Predictions of several tasks on a small genome."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "BLOCK_BINS", 2 * BAND_ROWS)
+        yield
 
 
 @pytest.fixture(scope="module")
