@@ -5,9 +5,9 @@ tens of megabytes, which no cache near a core holds, with as many columns as the
 examples in columns, filled up to whole vectors of the processor. Inputs are multiplied a stretch of bins at a time, so that
 beside input and output nothing is held that grows with the bins.
 
-Measured beside torch's two kernels for LSTMs in ``pipelines/benchmarks/lstm.py``: as fast as the faster one or up to a third faster
-at the published sizes, and slower where the weights fit a cache; those stay with torch. Source of the equations: the documentation
-of ``torch.nn.LSTM``.
+Measured beside torch's two kernels for LSTMs in ``pipelines/benchmarks/lstm.py``: as fast as the faster one or up to a third
+faster at the published sizes, and slower where the weights fit a cache; those stay with torch. Source of the equations: the
+documentation of ``torch.nn.LSTM``.
 """
 
 from typing import TypeGuard
