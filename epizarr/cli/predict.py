@@ -53,7 +53,10 @@ def command(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Most tiles that the core runs at once.  \\[default: 25,600 bins of them]"),
+        typer.Option(
+            min=1,
+            help="Most tiles that the core runs at once.  \\[default: 25,600 bins of them, 4,800 where the core is no LSTM]",
+        ),
     ] = None,
     torch_threads: Annotated[
         int, typer.Option(min=1, help="Threads of one task; another number changes the last bit.")

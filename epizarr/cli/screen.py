@@ -74,7 +74,10 @@ def command(
     out: OutOption = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Tiles that go through the core at once.  \\[default: 25,600 bins of them]"),
+        typer.Option(
+            min=1,
+            help="Tiles that go through the core at once.  \\[default: 25,600 bins of them, 4,800 where the core is no LSTM]",
+        ),
     ] = None,
     torch_threads: Annotated[int, typer.Option(min=1, help="Threads of one task.")] = 1,
     cluster: ClusterOption = None,

@@ -176,6 +176,15 @@ class CoreShape:
         return 1 if self.core == "transformer" else 2
 
     @property
+    def batch_bins(self) -> int:
+        """Bins of the tiles that run at once at prediction, unless told.
+
+        An LSTM multiplies one bin of all tiles at a time and is the faster the more tiles there are; the other cores multiply all
+        bins of a tile at once, and many tiles only cost them memory.
+        """
+        return 25_600 if self.core == "bilstm" else 4_800
+
+    @property
     def _dilations(self) -> list[int]:
         return [2**layer for layer in range(self.n_layers)]
 
@@ -243,9 +252,8 @@ class CoreShape:
         widest = max(self.n_features, width) if self.n_layers > 1 else self.n_features
         if self.core == "bilstm":
             # Input, output and their sum; inside, of one direction, what torch's LSTM holds of all bins, or ours of a stretch.
-            inside = self._lstm_values(steps)
-            if hidden >= LARGE_HIDDEN:
-                inside = min(n_bins, STRETCH_BINS) * padded_examples(batch) * (widest + 5 * hidden)
+            of_stretch = min(n_bins, STRETCH_BINS) * padded_examples(batch) * (widest + 5 * hidden)
+            inside = of_stretch if hidden >= LARGE_HIDDEN else self._lstm_values(steps)
             return steps * (self.n_features + 3 * width) + inside
         if self.core == "conv":
             return steps * (self.n_features + 2 * widest + 4 * width) + CONV_KERNEL * widest * width

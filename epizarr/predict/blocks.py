@@ -166,20 +166,29 @@ class _Piece:
         return int(self.job.grid.chrom_code(np.array(self.first)))
 
     @property
-    def place(self) -> dict[str, int]:
-        """Where its stripes lie on the chromosome, and in which tiles: what bins_needed and tiled_range are told."""
-        job, settings = self.job, self.job.settings
-        chrom_first, chrom_end = job.grid.chrom_extent(job.assembly.chrom_names[self.chrom_code])
-        # The last rows' pixels lie on stripes of bins to their right, none of them past the region's end.
-        last = min(self.last + stripe_margins(job.network.n_offsets)[0], self.end)
+    def chrom(self) -> str:
+        """Name of the chromosome."""
+        return self.job.assembly.chrom_names[self.chrom_code]
+
+    @property
+    def tiling(self) -> dict[str, int]:
+        """Tiles of the chromosome: what tile_starts is told."""
+        first, end = self.job.grid.chrom_extent(self.chrom)
+        settings = self.job.settings
         return {
-            "n_chrom_bins": chrom_end - chrom_first,
-            "lo": self.first - chrom_first,
-            "hi": last - chrom_first,
+            "n_chrom_bins": end - first,
             "tile_bins": settings.tile_bins,
             "overlap_bins": settings.overlap_bins,
             "phase_bins": settings.tile_phase_bins,
         }
+
+    @property
+    def place(self) -> dict[str, int]:
+        """Where its stripes lie on the chromosome, and in which tiles: what bins_needed and tiled_range are told."""
+        chrom_first, _ = self.job.grid.chrom_extent(self.chrom)
+        # The last rows' pixels lie on stripes of bins to their right, none of them past the region's end.
+        last = min(self.last + stripe_margins(self.job.network.n_offsets)[0], self.end)
+        return {"lo": self.first - chrom_first, "hi": last - chrom_first, **self.tiling}
 
     @property
     def needed(self) -> tuple[int, int]:
@@ -188,12 +197,11 @@ class _Piece:
 
     def tiled(self, signal: torch.Tensor, member: Member, index: int) -> TiledRange:
         """Its tiles for one member, ``index`` in the ensemble."""
-        job, place = self.job, self.place
         seeds = None
         if member.draw is not None:
-            tiling = {name: place[name] for name in ("n_chrom_bins", "tile_bins", "overlap_bins", "phase_bins")}
-            seeds = torch.from_numpy(tile_seeds(job.dropout_seed, index, self.chrom_code, len(tile_starts(**tiling))))
-        return tiled_range(job.network, signal, first_bin=self.needed[0], tile_seeds=seeds, **place)
+            n_tiles = len(tile_starts(**self.tiling))
+            seeds = torch.from_numpy(tile_seeds(self.job.dropout_seed, index, self.chrom_code, n_tiles))
+        return tiled_range(self.job.network, signal, first_bin=self.needed[0], tile_seeds=seeds, **self.place)
 
     def band(self, stripes: torch.Tensor) -> np.ndarray:
         """Band rows made of its stripes; NaN for pixels that reach the region's end."""
@@ -203,18 +211,29 @@ class _Piece:
 
 
 def _read_together(job: Job, block: Block) -> Iterator[list[_Piece]]:
-    """Pieces of a block that share the core's batches: as many as read no more bins than a block in one piece may."""
+    """Pieces of a block that share the core's batches: as many as read no more of the tracks than a block in one piece may.
+
+    Each reads a window beside its bins, so that many short chromosomes or regions are not counted by their bins.
+    """
+    settings, cut_length = job.settings, job.network.cut_length
+    most = cut_length(
+        most_bins_read(
+            job.network,
+            block_bins=settings.block_bins,
+            tile_bins=settings.tile_bins,
+            overlap_bins=settings.overlap_bins,
+        )
+    )
     together: list[_Piece] = []
-    n_bins = 0
-    most = most_bins_read(job.network, job.settings)
+    n_read = 0
     for bounds in block.pieces:
         piece = _Piece(job, *bounds)
         lo, hi = piece.needed
-        if together and n_bins + hi - lo > most:
+        if together and n_read + cut_length(hi - lo) > most:
             yield together
-            together, n_bins = [], 0
+            together, n_read = [], 0
         together.append(piece)
-        n_bins += hi - lo
+        n_read += cut_length(hi - lo)
     yield together
 
 
@@ -224,8 +243,7 @@ def _predict_pieces(job: Job, pieces: Sequence[_Piece]) -> list[dict[str, np.nda
     signals = []
     for piece in pieces:
         lo, hi = piece.needed
-        chrom = job.assembly.chrom_names[piece.chrom_code]
-        tracks = _read_tracks(job, chrom, *track_extent(lo, hi - lo, network.stride, network.halo))
+        tracks = _read_tracks(job, piece.chrom, *track_extent(lo, hi - lo, network.stride, network.halo))
         signals.append(torch.from_numpy(network_input(tracks, mask_channels=network.mask_channels)))
     running = [RunningMoments() for _ in pieces]
     by_member: list[list[np.ndarray]] = [[] for _ in pieces]

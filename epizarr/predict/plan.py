@@ -25,7 +25,7 @@ from epizarr.io.track_kinds import stored_kinds, unlike_training
 from epizarr.nn import Precision
 from epizarr.predict.blocks import SD, Block, Job, blocks_of
 from epizarr.predict.members import members_of, members_record
-from epizarr.predict.settings import BATCH_BINS, BLOCK_BINS, Device, Settings, check_settings
+from epizarr.predict.settings import BLOCK_BINS, Device, Settings, check_settings
 from epizarr.track_shift import shift_warnings, track_shift
 from epizarr.train.checkpoint import Checkpoint, load_checkpoint
 from epizarr.train.seen import seen_in_training, told_of_training
@@ -93,7 +93,7 @@ def plan_prediction(
         )
     tile = network.core_shape.tile_windows * checkpoint.n_bins if tile_bins is None else tile_bins
     overlap = 3 * tile // 8 if overlap_bins is None else overlap_bins
-    batch = max(BATCH_BINS // max(tile, 1), 1) if batch_size is None else batch_size
+    batch = max(network.core_shape.batch_bins // max(tile, 1), 1) if batch_size is None else batch_size
     settings = Settings(tile, overlap, tile_phase_bins, batch, torch_threads, precision, device, BLOCK_BINS)
     n_kept = len(members) if by_member else 0
     check_settings(settings, network, max_task_bytes, n_checkpoints=len(checkpoints), n_kept=n_kept)

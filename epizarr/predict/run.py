@@ -119,7 +119,8 @@ def predict_contacts(  # type: ignore[misc]  # the two above name only what deci
         Bins by which the tiles between a chromosome's first and last are moved to the left: two predictions with different phases
         tell how much is owed to where the tiles lie (``pipelines/seams.py``).
     batch_size
-        Most tiles that the core runs at once. Default: as many as have 25,600 bins, 64 of 400.
+        Most tiles that the core runs at once. Default: as many as have 25,600 bins, 64 of 400;
+        4,800 bins where the core is no LSTM.
     torch_threads
         torch threads of a task; the values depend on it in the last bit. One is as fast as more where several tasks run.
     precision

@@ -16,9 +16,7 @@ Device = Literal["cpu", "cuda"]
 BLOCK_BINS = 11 * BAND_ROWS
 #: Most bins that the trunk runs at once.
 TRUNK_BINS = 1000
-#: Bins of the tiles that the core runs at once, unless told: all of a block's tiles, 48 of the published 10-kb network's.
-BATCH_BINS = 25_600
-#: What one task may use unless told: the published 5-kb network needs 3.8 GiB.
+#: What one task may use unless told: the published 5-kb network needs 3.4 GiB.
 MAX_TASK_BYTES = 4 << 30
 #: Networks that a process keeps: tasks of two checkpoints may run side by side, and members of an ensemble follow each other in
 #: every block. Of an ensemble with more, networks are read again for each block.
@@ -129,7 +127,7 @@ def prediction_task_bytes(
         Members whose map is kept.
     """
     margin = stripe_margins(network.n_offsets)[0]
-    n_bins = _bins_read(network, block_bins, tile_bins, overlap_bins)
+    n_bins = most_bins_read(network, block_bins=block_bins, tile_bins=tile_bins, overlap_bins=overlap_bins)
     with torch.device("meta"):
         parameters = sum(p.numel() for p in Epiphany(network).parameters())
     tracks = (
@@ -147,11 +145,7 @@ def prediction_task_bytes(
     return 4 * (parameters + tracks + bands) + running + running // 4 + _CODEC_BYTES
 
 
-def most_bins_read(network: NetworkConfig, settings: Settings) -> int:
-    """Most bins whose features a task holds at once: what a block of one chromosome may need."""
-    return _bins_read(network, settings.block_bins, settings.tile_bins, settings.overlap_bins)
-
-
-def _bins_read(network: NetworkConfig, block_bins: int, tile_bins: int, overlap_bins: int) -> int:
+def most_bins_read(network: NetworkConfig, *, block_bins: int, tile_bins: int, overlap_bins: int) -> int:
+    """Most bins whose windows a block on one chromosome reads; what a task holds at once is bounded by them."""
     # A block may end in one tile and begin in another; the last tile of a chromosome is moved back by up to a step.
     return block_bins + stripe_margins(network.n_offsets)[0] + 3 * tile_bins - 2 * overlap_bins

@@ -4,7 +4,9 @@ import json
 import pickle
 import shutil
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,9 +16,12 @@ from epizarr.cluster import open_client
 from epizarr.errors import CheckpointError, ConfigError, LeaseError, MemoryBoundError, RegionError, StoreError
 from epizarr.io.ledger import Lease, work_folder
 from epizarr.io.store import group_attrs, open_prediction, remove_group, store_assembly, write_region
-from epizarr.nn import Epiphany
+from epizarr.nn import NetworkConfig
+from epizarr.nn.cores import Core
+from epizarr.nn.epiphany import Head
 from epizarr.predict import blocks, plan, predict_contacts, prediction_task_bytes, run
-from epizarr.predict.settings import BATCH_BINS, BLOCK_BINS, MAX_TASK_BYTES, Settings, most_bins_read
+from epizarr.predict.settings import BLOCK_BINS, MAX_TASK_BYTES, most_bins_read
+from epizarr.screen.block import screen_task_bytes
 from epizarr.tiles import blend_weights, tile_starts
 from epizarr.train.checkpoint import load_checkpoint
 from epizarr.transforms import network_input
@@ -119,17 +124,18 @@ def test_predict__scattered_regions_share_batches_within_the_memory_of_one_block
     predict_tiles, read = blocks.predict_tiles, []
 
     def recorded(model, ranges, **settings):
-        read.append([one.signal.shape[1] // NETWORK.stride for one in ranges])
+        read.append([one.signal.shape[1] for one in ranges])
         return predict_tiles(model, ranges, **settings)
 
     monkeypatch.setattr(blocks, "predict_tiles", recorded)
     monkeypatch.setattr(plan, "BLOCK_BINS", 1024)
-    regions = [f"chr1:{start}-{start + 60_000}" for start in range(0, 4_500_000, 300_000)]
+    regions = [f"chr1:{start}-{start + 20_000}" for start in range(0, 4_500_000, 60_000)]
     predict_contacts(store, checkpoint, cell_type="B", run="parts", regions=regions)
-    most = most_bins_read(NETWORK, Settings(100, 37, 0, 1, 1, "float32", "cpu", 1024))
-    assert len(read) > 1
-    assert max(len(bins) for bins in read) > 1
-    assert all(sum(bins) <= most + len(bins) * (NETWORK.window // NETWORK.stride + 1) for bins in read)
+    most = NETWORK.cut_length(most_bins_read(NETWORK, block_bins=1024, tile_bins=100, overlap_bins=37))
+    n_together = [len(track_bins) for track_bins in read]
+    assert len(read) > 5  # a block is read in parts
+    assert max(n_together) > 1
+    assert all(sum(track_bins) <= most for track_bins in read)
     parts, whole = _contact(store, "parts"), _contact(store, "whole")
     predicted = np.isfinite(parts)
     assert predicted.any(axis=1).sum() > 100
@@ -446,18 +452,24 @@ def test_prediction_task_bytes__bounds_what_a_task_allocates(store, checkpoint, 
     monkeypatch.setattr(run, "predict_block", traced)
     predict_contacts(store, checkpoint, cell_type="B", n_threads=1)
     bound = prediction_task_bytes(
-        NETWORK, tile_bins=100, overlap_bins=37, batch_size=BATCH_BINS // 100, block_bins=2048
+        NETWORK, tile_bins=100, overlap_bins=37, batch_size=NETWORK.core_shape.batch_bins // 100, block_bins=2048
     )
     assert len(peaks) == 4
     assert max(peaks) < bound
 
 
-def test_prediction_task_bytes__published_networks_fit_the_default():
-    network = Epiphany(NETWORK).config
-    ten, five = (
-        prediction_task_bytes(
-            published, tile_bins=tile, overlap_bins=3 * tile // 8, batch_size=BATCH_BINS // tile, block_bins=BLOCK_BINS
-        )
-        for published, tile in ((network.published_10kb(), 400), (network.published_5kb(), 800))
-    )
-    assert ten < five < MAX_TASK_BYTES
+@pytest.mark.parametrize("head", get_args(Head))
+@pytest.mark.parametrize("core", get_args(Core))
+def test_prediction_task_bytes__published_sizes_fit_the_default(core, head):
+    needed = []
+    for published, window in ((NetworkConfig.published_10kb(), 200), (NetworkConfig.published_5kb(), 400)):
+        network = replace(published, core=core, head=head)
+        tile = window * network.core_shape.tile_windows
+        settings = {
+            "tile_bins": tile,
+            "overlap_bins": 3 * tile // 8,
+            "batch_size": network.core_shape.batch_bins // tile,
+        }
+        needed.append(prediction_task_bytes(network, block_bins=BLOCK_BINS, **settings))
+        assert screen_task_bytes(network, widest_bins=1, **settings) < MAX_TASK_BYTES
+    assert needed[0] < needed[1] < MAX_TASK_BYTES
