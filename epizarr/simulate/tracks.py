@@ -44,12 +44,13 @@ def expected_tracks(world: World, chrom: str, lo: int, hi: int) -> np.ndarray:
     position = sites["position"].to_numpy()
     for rule in config.peaks:
         reach = PEAK_REACH_SD * max(rule.upstream_bp, rule.downstream_bp)
-        near = (position >= lo * config.run_bp - reach) & (position < hi * config.run_bp + reach)
+        half = int(np.ceil(reach / config.run_bp))
+        # In runs, as the peaks are drawn: in bp, a block would lack the outermost run of a peak that another block draws.
+        near = (position // config.run_bp >= lo - half) & (position // config.run_bp < hi + half)
         chosen = sites[near & (sites["kind"] == rule.kind).to_numpy()]
         if chosen.empty:
             continue
         summit = chosen["position"].to_numpy()
-        half = int(np.ceil(reach / config.run_bp))
         run = (summit // config.run_bp)[:, None] + np.arange(-half, half + 1)
         offset = (run + 0.5) * config.run_bp - summit[:, None]
         downstream = np.where((chosen["strand"] == "-").to_numpy()[:, None], -offset, offset)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from epizarr.bands import mirror_band
@@ -43,6 +43,7 @@ def test_expected_contacts__are_the_same_for_any_blocks(world: World, cuts: list
 
 @settings(max_examples=20, deadline=None)
 @given(cuts=st.lists(st.integers(0, N_RUNS), max_size=5))
+@example(cuts=[16580])  # only the outermost run of a peak lies behind it
 def test_expected_tracks__are_the_same_for_any_blocks(world: World, cuts: list[int]) -> None:
     whole = expected_tracks(world, "sim1", 0, N_RUNS)
     edges = [0, *sorted(cuts), N_RUNS]
