@@ -1,13 +1,13 @@
-"""A large bidirectional LSTM on a CPU, where no gradient is wanted: what ``torch.nn.LSTM`` computes, faster and in less memory.
+"""A large bidirectional LSTM on a CPU, where no gradient is wanted: what ``torch.nn.LSTM`` computes, faster, in less memory.
 
 What an LSTM does beside the products of its inputs are products of its weights with the states of one bin: a matrix of up to
 tens of megabytes, which no cache near a core holds, with as many columns as there are examples. They are fastest with the
 examples in columns, filled up to whole vectors of the processor. Inputs are multiplied a stretch of bins at a time, so that
 beside input and output nothing is held that grows with the bins.
 
-Measured beside torch's two kernels for LSTMs in ``pipelines/benchmarks/lstm.py``: as fast as the faster one or up to a third
-faster at the published sizes, and slower where the weights fit a cache; those stay with torch. Source of the equations: the
-documentation of ``torch.nn.LSTM``.
+Measured beside torch's kernels in ``pipelines/benchmarks/lstm.py``: at the published size 1.5 to 2.1 times as fast as the inference
+kernel, and as fast as the training kernel or up to a seventh faster; slower where the weights fit a cache, and those stay with
+torch. Source of the equations: the documentation of ``torch.nn.LSTM``.
 """
 
 from typing import TypeGuard
