@@ -5,8 +5,8 @@ tens of megabytes, which no cache near a core holds, with as many columns as the
 examples in columns, filled up to whole vectors of the processor. Inputs are multiplied a stretch of bins at a time, so that
 beside input and output nothing is held that grows with the bins.
 
-Measured beside torch's kernels in ``pipelines/benchmarks/lstm.py``: at the published size 1.5 to 2.1 times as fast as the inference
-kernel, and as fast as the training kernel or up to a seventh faster; slower where the weights fit a cache, and those stay with
+Measured beside torch's kernels in ``pipelines/benchmarks/lstm.py``: at the published size 1.5 to 2.1 times as fast as that for
+inference, and as fast as that for training or up to a seventh faster; slower where the weights fit a cache, and those stay with
 torch. Source of the equations: the documentation of ``torch.nn.LSTM``.
 """
 
